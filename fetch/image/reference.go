@@ -1,0 +1,178 @@
+package image
+
+import (
+	"path/filepath"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+
+	_ "crypto/sha256" // the digests that a reference may use
+	_ "crypto/sha512"
+)
+
+// The transports, as they are spelled before the first colon of a reference.
+const (
+	Docker        = "docker"
+	OCI           = "oci"
+	OCIArchive    = "oci-archive"
+	DockerArchive = "docker-archive"
+	DockerDaemon  = "docker-daemon"
+)
+
+// maxReference is the longest reference that is looked at, in bytes.
+const maxReference = 4096
+
+// Reference names an image: in a registry, or in a file or directory. The zero
+// value names nothing.
+type Reference struct {
+	transport string
+	domain    string // docker: the registry's name, as users write it
+	path      string // docker: the repository below the domain; else an absolute file path
+	tag       string // docker: "" only if there is a digest; archives: as given, any text
+	digest    digest.Digest
+}
+
+// ParseReference reads
+//
+//	[docker://]NAME[:TAG][@DIGEST]
+//	oci:DIR[:TAG]  oci-archive:FILE[:TAG]  docker-archive:FILE[:REF]  docker-daemon:REF
+//
+// NAME is completed as docker does (docker.io, library/, latest). File paths are
+// made absolute, so that what String prints is good in any directory. All
+// errors are of kind Invalid.
+func ParseReference(s string) (Reference, error) {
+	if len(s) > maxReference || strings.ContainsAny(s, "\x00\n\r") {
+		return Reference{}, errkind.New(errkind.Invalid, "reference is too long or has control characters")
+	}
+	if rest, ok := strings.CutPrefix(s, "docker://"); ok {
+		return parseName(Docker, s, rest)
+	}
+	if rest, ok := strings.CutPrefix(s, DockerDaemon+":"); ok {
+		return parseName(DockerDaemon, s, rest)
+	}
+	for _, transport := range []string{OCI, OCIArchive, DockerArchive} {
+		if rest, ok := strings.CutPrefix(s, transport+":"); ok && !isOtherName(transport, rest) {
+			return parsePath(transport, s, rest)
+		}
+	}
+	return parseName(Docker, s, s)
+}
+
+// isOtherName tells "oci:1.2", an image called oci, from a layout: nobody can,
+// so a transport's word always wins.
+func isOtherName(string, string) bool { return false }
+
+func parseName(transport, whole, s string) (Reference, error) {
+	named, err := reference.ParseNormalizedNamed(s)
+	if err != nil {
+		return Reference{}, invalid(whole, err)
+	}
+	r := Reference{transport: transport, domain: reference.Domain(named), path: reference.Path(named)}
+	if d, ok := named.(reference.Digested); ok {
+		r.digest = d.Digest()
+	}
+	if t, ok := named.(reference.Tagged); ok {
+		r.tag = t.Tag()
+	} else if r.digest == "" {
+		r.tag = "latest"
+	}
+	return r, nil
+}
+
+func parsePath(transport, whole, s string) (Reference, error) {
+	path, tag, _ := strings.Cut(s, ":")
+	if path == "" {
+		return Reference{}, errkind.New(errkind.Invalid, "reference %q names no file", whole)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return Reference{}, errkind.Wrap(errkind.Invalid, err)
+	}
+	return Reference{transport: transport, path: abs, tag: tag}, nil
+}
+
+func invalid(s string, err error) error {
+	err = errkind.New(errkind.Invalid, "reference %q: %w", s, err)
+	if strings.ToLower(s) != s {
+		return errkind.WithHint(err, "repository names are lower case")
+	}
+	return errkind.WithHint(err, "a reference looks like NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF]")
+}
+
+// Transport is one of the constants of this package.
+func (r Reference) Transport() string { return r.transport }
+
+// IsZero reports whether r names nothing.
+func (r Reference) IsZero() bool { return r.transport == "" }
+
+// Domain is the registry as users write it ("docker.io"), "" for files.
+func (r Reference) Domain() string { return r.domain }
+
+// Repository is the name below the domain ("library/debian"), "" for files.
+func (r Reference) Repository() string {
+	if r.domain == "" {
+		return ""
+	}
+	return r.path
+}
+
+// Path is the absolute path of a layout or archive, "" for registries.
+func (r Reference) Path() string {
+	if r.domain != "" {
+		return ""
+	}
+	return r.path
+}
+
+// Tag is the tag, or what selects an image in an archive; it may be "".
+func (r Reference) Tag() string { return r.tag }
+
+// Digest is the digest, or "". It decides where there is a tag as well.
+func (r Reference) Digest() digest.Digest { return r.digest }
+
+// Name is the reference without tag and digest, in canonical form.
+func (r Reference) Name() string {
+	switch {
+	case r.transport == "":
+		return ""
+	case r.transport == Docker:
+		return r.domain + "/" + r.path
+	case r.domain != "":
+		return r.transport + ":" + r.domain + "/" + r.path
+	}
+	return r.transport + ":" + r.path
+}
+
+// String is the canonical form: ParseReference gives the same value for it.
+func (r Reference) String() string {
+	s := r.Name()
+	if r.tag != "" {
+		s += ":" + r.tag
+	}
+	if r.digest != "" {
+		s += "@" + r.digest.String()
+	}
+	return s
+}
+
+// Familiar is the short form that people type, for messages: "debian:12".
+func (r Reference) Familiar() string {
+	s := r.String()
+	if r.transport != Docker || r.domain != "docker.io" {
+		return s
+	}
+	s = strings.TrimPrefix(s, "docker.io/")
+	if rest, ok := strings.CutPrefix(s, "library/"); ok && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return s
+}
+
+// WithDigest is r pinned to d; the tag stays as a comment.
+func (r Reference) WithDigest(d digest.Digest) Reference {
+	r.digest = d
+	return r
+}
