@@ -1,0 +1,79 @@
+# peelfs: `make` says what there is. Every target may be repeated, and each one
+# brings up what it needs: Go modules from the proxy, Debian packages from apt
+# when root, everything else from this checkout.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X main.version=$(VERSION)
+PKGS     ?= ./...
+FUZZTIME ?= 30s
+SOAKTIME ?= 5m
+BENCH    ?=
+
+INTEROP_PACKAGES := docker-registry skopeo umoci podman buildah crun mmdebstrap fuse3 attr rsync
+BENCH_PACKAGES   := $(INTEROP_PACKAGES) fuse-overlayfs squashfuse squashfs-tools
+
+.PHONY: help
+help: ## this list
+	@echo 'make TARGET, where TARGET is one of'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## bin/peelfs: static, stamped with the version
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/peelfs ./cmd/peelfs
+
+.PHONY: demo
+demo: build ## a tour on a real image from a registry in this machine; under a minute, offline
+	@.ci/need --optional fuse3
+	@$(GO) run ./internal/demo -peelfs bin/peelfs
+
+.PHONY: test
+test: ## all tests; installs fuse3 if root and missing
+	@.ci/need --optional fuse3
+	$(GO) test $(PKGS)
+
+.PHONY: test-race
+test-race: ## all tests under the race detector (needs a C compiler)
+	@.ci/need --optional fuse3 gcc libc6-dev
+	CGO_ENABLED=1 $(GO) test -race $(PKGS)
+
+.PHONY: interop
+interop: build ## against docker-registry, skopeo, umoci, podman, buildah; installs them
+	@.ci/need $(INTEROP_PACKAGES)
+	$(GO) test -tags interop -count=1 -timeout 20m -v ./internal/interop
+
+.PHONY: bench
+bench: build ## side by side with overlayfs, podman and others: BENCH='-h' shows choices
+	@.ci/need $(BENCH_PACKAGES)
+	$(GO) run ./internal/bench -peelfs bin/peelfs -cache .cache/bench $(BENCH)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (30s)
+	@for pkg in $$($(GO) list $(PKGS)); do \
+	    for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	        echo "== $$pkg $$target"; \
+	        $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	    done; \
+	done
+
+.PHONY: soak
+soak: ## the long-running tests for SOAKTIME each (5m)
+	PEELFS_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 0 -run Soak -v $(PKGS)
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, and the rules of this project
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	    [ -z "$$unformatted" ] || { echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) vet -tags interop ./internal/interop
+	$(GO) run honnef.co/go/tools/cmd/staticcheck -tags interop $(PKGS)
+	$(GO) test -count=1 ./internal/archtest
+
+.PHONY: clean
+clean: ## removes bin/ and .cache/
+	rm -rf bin .cache
