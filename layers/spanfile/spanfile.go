@@ -1,0 +1,288 @@
+// Package spanfile keeps the uncompressed bytes of one layer on disk, span by
+// span: a sparse data file and, beside it, a small state file that says which
+// spans are there.
+//
+// Invariant: a span's present bit is set only after its bytes were written, and
+// cleared before they are punched out; so whoever sees the bit before and after
+// a read, with the epoch unchanged between, has read the span's bytes. The state
+// file is mapped shared and changed only by atomic operations: any number of
+// processes use one pair of files at once.
+//
+// Written bytes are not synced. The state file carries the boot id instead: bits
+// of an earlier boot are only hints, and their spans count as suspect until
+// Confirm says that somebody compared them with their digests.
+package spanfile
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
+)
+
+// pageSize is the unit in which bytes can be punched out of the data file.
+const pageSize = 4096
+
+// initLock is the byte of the layer's lock file that is held while a state file
+// is made or carried over from an earlier boot.
+const initLock = 1
+
+// spanLocks is where the lock bytes of the spans begin.
+const spanLocks = 1 << 20
+
+// File is an open data file with its state. Methods are safe for concurrent use
+// by goroutines and processes.
+type File struct {
+	data *os.File
+	st   *state
+	size int64
+}
+
+// Spans gives the bounds of span i in the uncompressed address space. It must
+// answer the same for every opener of the file.
+type Spans func(i int) (off, n int64)
+
+// Open opens the files data.SPACE and present.SPACE in dir and makes what is
+// missing. The data file has size bytes and n spans; files that say otherwise
+// are replaced by empty ones. lock is the layer's lock file.
+func Open(dir, space string, n int, size int64, lock *flock.File) (*File, error) {
+	for {
+		got, err := lock.TryLock(initLock, 1)
+		if err != nil {
+			return nil, err
+		}
+		if got {
+			break
+		}
+		unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil) // the holder only writes a few pages
+	}
+	defer lock.Unlock(initLock, 1)
+	return open(dir, space, n, size)
+}
+
+func open(dir, space string, n int, size int64) (_ *File, err error) {
+	data, err := os.OpenFile(filepath.Join(dir, "data."+space), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			data.Close()
+		}
+	}()
+	fi, err := data.Stat()
+	if err != nil {
+		return nil, err
+	}
+	statePath := filepath.Join(dir, "present."+space)
+	if fi.Size() != size {
+		if err := os.Remove(statePath); err != nil && !os.IsNotExist(err) {
+			return nil, err
+		}
+		if err := emptied(data, size); err != nil {
+			return nil, err
+		}
+	}
+	st, err := openState(statePath, n)
+	if err != nil {
+		return nil, err
+	}
+	return &File{data: data, st: st, size: size}, nil
+}
+
+// emptied gives f exactly size bytes, all of them holes. The full length stands
+// before anything can be read: a read below it must never come back short.
+func emptied(f *os.File, size int64) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	return f.Truncate(size)
+}
+
+// Adopt makes a data file that holds all of its n spans from the temporary file
+// tmp, which is renamed to data.SPACE in dir. Nobody may have that layer's data
+// open. The caller holds the lock of the layer's making.
+func Adopt(dir, space string, n int, tmp string) error {
+	statePath := filepath.Join(dir, "present."+space)
+	if err := os.Remove(statePath); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if err := os.Rename(tmp, filepath.Join(dir, "data."+space)); err != nil {
+		return err
+	}
+	st, err := createState(statePath, n)
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		st.set(st.present, i)
+	}
+	st.count().Store(uint64(n))
+	return st.close()
+}
+
+// Close unmaps and closes the files. No other method may be called after it.
+func (f *File) Close() error {
+	err := f.st.close()
+	if e := f.data.Close(); err == nil {
+		err = e
+	}
+	return err
+}
+
+// Has reports whether span i is present.
+func (f *File) Has(i int) bool { return f.st.has(f.st.present, i) }
+
+// Suspect reports whether span i was present at an earlier boot and has not been
+// compared with its digest since.
+func (f *File) Suspect(i int) bool { return !f.Has(i) && f.st.has(f.st.suspect, i) }
+
+// Present is the number of spans that are present, and Len that of all spans.
+func (f *File) Present() int { return int(f.st.count().Load()) }
+
+// Len is the number of spans.
+func (f *File) Len() int { return f.st.n }
+
+// Complete reports whether every span is present.
+func (f *File) Complete() bool { return f.Present() == f.st.n }
+
+// Write stores bytes of a span that is not present yet; Confirm then shows them.
+func (f *File) Write(p []byte, off int64) error {
+	if off < 0 || off+int64(len(p)) > f.size {
+		return errkind.New(errkind.Internal, "write of [%d, %d) outside a data file of %d bytes", off, off+int64(len(p)), f.size)
+	}
+	_, err := f.data.WriteAt(p, off)
+	return err
+}
+
+// Confirm marks span i present: its bytes were written and hold their digest.
+func (f *File) Confirm(i int) {
+	if f.st.set(f.st.present, i) {
+		f.st.count().Add(1)
+	}
+	f.st.set(f.st.used, i)
+	f.st.clear(f.st.suspect, i)
+}
+
+// Doubt takes back the presence of span i, whose bytes turned out to be wrong.
+func (f *File) Doubt(i int) {
+	f.st.epoch().Add(1)
+	f.drop(i)
+}
+
+func (f *File) drop(i int) {
+	if f.st.clear(f.st.present, i) {
+		f.st.count().Add(^uint64(0))
+	}
+	f.st.clear(f.st.suspect, i)
+}
+
+// ReadPresent reads len(p) bytes at off, which lie in the spans first to last.
+// It reports false, and p is undefined, if one of them is not present or went
+// away during the read: get them and try again.
+func (f *File) ReadPresent(p []byte, off int64, first, last int) (bool, error) {
+	epoch := f.st.epoch().Load()
+	if !f.presentAll(first, last) {
+		return false, nil
+	}
+	n, err := f.data.ReadAt(p, off)
+	if n < len(p) {
+		return false, errkind.New(errkind.Corrupt, "cached data ends at byte %d of %d: %w", off+int64(n), f.size, err)
+	}
+	if f.st.epoch().Load() != epoch {
+		return false, nil
+	}
+	for i := first; i <= last; i++ {
+		if !f.st.has(f.st.used, i) {
+			f.st.set(f.st.used, i)
+		}
+	}
+	return true, nil
+}
+
+func (f *File) presentAll(first, last int) bool {
+	if f.Complete() {
+		return true
+	}
+	for i := first; i <= last; i++ {
+		if !f.Has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// ReadRaw reads whatever bytes stand at off, present or not: for comparing
+// suspect spans with their digests.
+func (f *File) ReadRaw(p []byte, off int64) error {
+	_, err := f.data.ReadAt(p, off)
+	return err
+}
+
+// Allocated is the disk space of the data file in bytes.
+func (f *File) Allocated() int64 {
+	fi, err := f.data.Stat()
+	if err != nil {
+		return 0
+	}
+	return allocated(fi)
+}
+
+// SpanLock is the byte of a layer's lock file that stands for span i. Who fills
+// or drops the span holds it.
+func SpanLock(i int) int64 { return spanLocks + int64(i) }
+
+// Evict drops spans that nobody read since it last passed over them, until want
+// bytes of disk are free or every span was looked at once; with force it drops
+// those that were read too. It returns the bytes freed. lock is the layer's lock
+// file, opened for this call alone: a span that somebody fills is left in peace.
+// Readers in any process notice by the epoch.
+func (f *File) Evict(bounds Spans, want int64, force bool, lock *flock.File) (freed int64) {
+	before := f.Allocated()
+	for i := 0; i < f.st.n && freed < want; i++ {
+		if !f.Has(i) || f.st.clear(f.st.used, i) && !force {
+			continue
+		}
+		if got, err := lock.TryLock(SpanLock(i), 1); !got || err != nil {
+			continue
+		}
+		f.st.epoch().Add(1)
+		f.drop(i)
+		f.punch(bounds(i))
+		lock.Unlock(SpanLock(i), 1)
+		freed = before - f.Allocated()
+	}
+	return freed
+}
+
+// punch frees the pages that lie wholly within [off, off+n). A page shared with
+// a neighbour stays: somebody may be filling that neighbour now.
+func (f *File) punch(off, n int64) {
+	from, to := (off+pageSize-1)/pageSize*pageSize, (off+n)/pageSize*pageSize
+	if off+n == f.size {
+		to = (off + n + pageSize - 1) / pageSize * pageSize
+	}
+	if to > from {
+		// A file system that cannot punch keeps the bytes; the cache is then
+		// bounded by whole layers only.
+		_ = unix.Fallocate(int(f.data.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
+	}
+}
+
+// allocated is the disk space of a file in bytes.
+func allocated(fi os.FileInfo) int64 {
+	if st, ok := fi.Sys().(*syscall.Stat_t); ok {
+		return st.Blocks * 512
+	}
+	return 0
+}
+
+// String names the file in messages.
+func (f *File) String() string {
+	return fmt.Sprintf("%s (%d of %d spans)", f.data.Name(), f.Present(), f.st.n)
+}

@@ -1,0 +1,211 @@
+package spanfile
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/peelfs/peelfs/internal/flock"
+)
+
+const (
+	testSpan = 10000 // not a multiple of a page
+	testLen  = 8
+)
+
+func bounds(i int) (int64, int64) { return int64(i) * testSpan, testSpan }
+
+func content(i int) []byte { return bytes.Repeat([]byte{byte(i + 1)}, testSpan) }
+
+func lockFile(t *testing.T, dir string) *flock.File {
+	t.Helper()
+	l, err := flock.Open(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+func openTest(t *testing.T, dir string) *File {
+	t.Helper()
+	f, err := Open(dir, "tar", testLen, testLen*testSpan, lockFile(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+func fill(t *testing.T, f *File, i int) {
+	t.Helper()
+	off, _ := bounds(i)
+	if err := f.Write(content(i), off); err != nil {
+		t.Fatal(err)
+	}
+	f.Confirm(i)
+}
+
+func mustRead(t *testing.T, f *File, i int, want bool) {
+	t.Helper()
+	p := make([]byte, testSpan)
+	off, _ := bounds(i)
+	ok, err := f.ReadPresent(p, off, i, i)
+	if err != nil || ok != want {
+		t.Fatalf("span %d: %v, %v; want %v", i, ok, err, want)
+	}
+	if ok && !bytes.Equal(p, content(i)) {
+		t.Fatalf("span %d has wrong bytes", i)
+	}
+}
+
+func TestWhatOneOpenerWritesAnotherReads(t *testing.T) {
+	dir := t.TempDir()
+	a, b := openTest(t, dir), openTest(t, dir)
+	mustRead(t, a, 3, false)
+	fill(t, a, 3)
+	mustRead(t, b, 3, true)
+	mustRead(t, b, 2, false)
+	if b.Present() != 1 || b.Complete() {
+		t.Fatalf("present %d", b.Present())
+	}
+	b.Doubt(3)
+	mustRead(t, a, 3, false)
+}
+
+func TestEvictSparesWhatWasReadAndWhatIsBeingFilled(t *testing.T) {
+	dir := t.TempDir()
+	f := openTest(t, dir)
+	for i := range testLen {
+		fill(t, f, i)
+	}
+	evictor := lockFile(t, dir)
+	if freed := f.Evict(bounds, 1<<40, false, evictor); freed != 0 {
+		t.Fatalf("fresh spans count as used, yet %d bytes went", freed)
+	}
+	mustRead(t, f, 5, true)
+	holder := lockFile(t, dir)
+	if ok, _ := holder.TryLock(SpanLock(2), 1); !ok {
+		t.Fatal("lock")
+	}
+	if freed := f.Evict(bounds, 1<<40, false, evictor); freed == 0 {
+		t.Fatal("nothing freed")
+	}
+	for i := range testLen {
+		mustRead(t, f, i, i == 5 || i == 2)
+	}
+	// The neighbours of a dropped span keep the pages that they share with it.
+	fill(t, f, 4)
+	mustRead(t, f, 4, true)
+	mustRead(t, f, 5, true)
+}
+
+func TestBitsOfAnEarlierBootAreSuspect(t *testing.T) {
+	dir := t.TempDir()
+	f := openTest(t, dir)
+	fill(t, f, 1)
+	path := filepath.Join(dir, "present.tar")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[bootOff] ^= 0xff
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := openTest(t, dir)
+	mustRead(t, g, 1, false)
+	if !g.Suspect(1) || g.Suspect(0) {
+		t.Fatal("exactly span 1 must be suspect")
+	}
+	g.Confirm(1)
+	mustRead(t, g, 1, true)
+	if g.Suspect(1) {
+		t.Fatal("still suspect")
+	}
+}
+
+func TestDamagedFilesAreReplacedByEmptyOnes(t *testing.T) {
+	for name, damage := range map[string]func(dir string) error{
+		"state cut":  func(d string) error { return os.Truncate(filepath.Join(d, "present.tar"), 5000) },
+		"state gone": func(d string) error { return os.Remove(filepath.Join(d, "present.tar")) },
+		"data cut":   func(d string) error { return os.Truncate(filepath.Join(d, "data.tar"), 100) },
+		"magic broken": func(d string) error {
+			return os.WriteFile(filepath.Join(d, "present.tar"), make([]byte, stateSize(testLen)), 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			f := openTest(t, dir)
+			fill(t, f, 1)
+			if err := damage(dir); err != nil {
+				t.Fatal(err)
+			}
+			g := openTest(t, dir)
+			mustRead(t, g, 1, false)
+			fill(t, g, 1)
+			mustRead(t, g, 1, true)
+		})
+	}
+}
+
+func TestAdoptedFileIsComplete(t *testing.T) {
+	dir := t.TempDir()
+	tmp := filepath.Join(dir, "tmp")
+	var all []byte
+	for i := range testLen {
+		all = append(all, content(i)...)
+	}
+	if err := os.WriteFile(tmp, all, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Adopt(dir, "tar", testLen, tmp); err != nil {
+		t.Fatal(err)
+	}
+	f := openTest(t, dir)
+	if !f.Complete() {
+		t.Fatal("not complete")
+	}
+	mustRead(t, f, 7, true)
+}
+
+// Readers never see a punched span as zeros, whatever the evictor does.
+func TestReadersAgainstEvictor(t *testing.T) {
+	dir := t.TempDir()
+	f := openTest(t, dir)
+	evictor, filler := lockFile(t, dir), lockFile(t, dir)
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Add(1)
+		go func() {
+			defer readers.Done()
+			p := make([]byte, testSpan)
+			for n := range 4000 {
+				i := n % testLen
+				off, _ := bounds(i)
+				if ok, err := f.ReadPresent(p, off, i, i); err != nil || ok && !bytes.Equal(p, content(i)) {
+					t.Errorf("span %d: %v, wrong bytes", i, err)
+					return
+				}
+			}
+		}()
+	}
+	done := make(chan struct{})
+	go func() { readers.Wait(); close(done) }()
+	for {
+		select {
+		case <-done:
+			return
+		default:
+		}
+		for i := range testLen {
+			if got, _ := filler.TryLock(SpanLock(i), 1); got {
+				fill(t, f, i)
+				filler.Unlock(SpanLock(i), 1)
+			}
+		}
+		f.Evict(bounds, 1<<40, true, evictor)
+	}
+}
