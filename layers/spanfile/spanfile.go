@@ -2,9 +2,10 @@
 // span: a sparse data file and, beside it, a small state file that says which
 // spans are there.
 //
-// Invariant: a span's present bit is set only after its bytes were written, and
-// cleared before they are punched out; so whoever sees the bit before and after
-// a read, with the epoch unchanged between, has read the span's bytes. The state
+// Invariant: a span's present bit is set only after its bytes were written. To
+// drop a span is to clear the bit, then to advance the epoch, then to punch the
+// bytes out: so a reader who takes the epoch, sees the bit, reads, and finds the
+// epoch unchanged has read the span's bytes and no holes. The state
 // file is mapped shared and changed only by atomic operations: any number of
 // processes use one pair of files at once.
 //
@@ -171,15 +172,16 @@ func (f *File) Confirm(i int) {
 
 // Doubt takes back the presence of span i, whose bytes turned out to be wrong.
 func (f *File) Doubt(i int) {
-	f.st.epoch().Add(1)
 	f.drop(i)
 }
 
+// drop makes span i absent for every reader that looks, or finishes, from now on.
 func (f *File) drop(i int) {
 	if f.st.clear(f.st.present, i) {
 		f.st.count().Add(^uint64(0))
 	}
 	f.st.clear(f.st.suspect, i)
+	f.st.epoch().Add(1)
 }
 
 // ReadPresent reads len(p) bytes at off, which lie in the spans first to last.
@@ -251,7 +253,6 @@ func (f *File) Evict(bounds Spans, want int64, force bool, lock *flock.File) (fr
 		if got, err := lock.TryLock(SpanLock(i), 1); !got || err != nil {
 			continue
 		}
-		f.st.epoch().Add(1)
 		f.drop(i)
 		f.punch(bounds(i))
 		lock.Unlock(SpanLock(i), 1)

@@ -18,7 +18,7 @@ import (
 //	  8  u64 version
 //	 16  boot id, the first 16 bytes of its sha256; zeros while it is unknown
 //	 32  u64 number of spans
-//	 40  u64 epoch: grows before any span is dropped
+//	 40  u64 epoch: grows when a span was dropped, before its bytes go
 //	 48  u64 number of present bits
 //	4096 three bitmaps, each of whole 64-bit words: present, suspect, used
 const (
@@ -122,7 +122,6 @@ func (st *state) close() error { return unix.Munmap(st.m) }
 // carryOver turns the present bits of an earlier boot into suspect ones. The
 // boot id is written last: a crash on the way starts over.
 func (st *state) carryOver(boot [16]byte) {
-	st.epoch().Add(1)
 	for i := range st.present {
 		st.suspect[i] |= st.present[i]
 		st.present[i] = 0
