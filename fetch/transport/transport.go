@@ -1,0 +1,350 @@
+// Package transport is the one way to the network: connections, TLS, proxies,
+// time limits and counters, for every protocol that fetch speaks.
+//
+// No request waits for a silent server longer than the I/O timeout, nothing is
+// decompressed on the way, and plain http is spoken only where it was asked for
+// or with this machine itself.
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// Options configure a Transport. The zero value is usable.
+type Options struct {
+	PlainHTTP   bool          // http with every registry
+	InsecureTLS bool          // accept any certificate
+	CAFile      string        // PEM file of authorities besides the system's
+	CertDirs    []string      // directories that hold HOST[:PORT]/*.crt; nil for the usual ones
+	UserAgent   string        // "" for peelfs
+	IOTimeout   time.Duration // longest silence of a server; 0 for DefaultIOTimeout
+	Logger      *slog.Logger  // nil discards; sees no query strings and no headers
+}
+
+// DefaultIOTimeout is how long a server may be silent.
+const DefaultIOTimeout = time.Minute
+
+// usualCertDirs are where docker and podman look for a registry's authorities.
+func usualCertDirs() []string {
+	dirs := []string{"/etc/containers/certs.d", "/etc/docker/certs.d"}
+	if home, err := os.UserConfigDir(); err == nil {
+		dirs = append([]string{filepath.Join(home, "containers/certs.d")}, dirs...)
+	}
+	return dirs
+}
+
+// Stats are counters since the Transport was made.
+type Stats struct {
+	Requests int64 // sent, redirects and logins included
+	Bytes    int64 // of response bodies, as read
+}
+
+// Transport is an http.RoundTripper. It is safe for concurrent use.
+type Transport struct {
+	opt   Options
+	base  *http.Transport
+	roots *x509.CertPool // nil for the system's
+
+	requests, bytes atomic.Int64
+
+	mu struct {
+		sync.Mutex
+		hosts map[string]*http.Transport // those with certificates of their own
+		https map[string]bool            // loopback hosts that turned out to speak TLS
+	}
+}
+
+// New makes a Transport. The error is of kind Invalid: a CA file that cannot be
+// used.
+func New(opt Options) (*Transport, error) {
+	if opt.IOTimeout <= 0 {
+		opt.IOTimeout = DefaultIOTimeout
+	}
+	if opt.UserAgent == "" {
+		opt.UserAgent = "peelfs"
+	}
+	if opt.CertDirs == nil {
+		opt.CertDirs = usualCertDirs()
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	t := &Transport{opt: opt}
+	t.mu.hosts = map[string]*http.Transport{}
+	t.mu.https = map[string]bool{}
+	if opt.CAFile != "" {
+		pool, err := systemPool()
+		if err == nil {
+			err = addPEM(pool, opt.CAFile)
+		}
+		if err != nil {
+			return nil, errkind.Wrap(errkind.Invalid, err)
+		}
+		t.roots = pool
+	}
+	t.base = t.newHTTP(&tls.Config{RootCAs: t.roots, InsecureSkipVerify: opt.InsecureTLS})
+	return t, nil
+}
+
+// newHTTP speaks HTTP/1.1 only: parallel ranges are worth something only on
+// connections of their own, and HTTP/2 would put them all on one.
+func (t *Transport) newHTTP(conf *tls.Config) *http.Transport {
+	conf.MinVersion = tls.VersionTLS12
+	dialer := &net.Dialer{Timeout: min(t.opt.IOTimeout, 15*time.Second), KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dialer.DialContext,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   min(t.opt.IOTimeout, 15*time.Second),
+		ResponseHeaderTimeout: t.opt.IOTimeout,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConnsPerHost:   16,
+		ReadBufferSize:        64 << 10,
+		DisableCompression:    true,
+		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
+	}
+}
+
+// Scheme is "http" or "https", whichever host (with a port, perhaps) is to be
+// spoken to with: http if all registries are, and for this machine itself unless
+// it was found to speak TLS.
+func (t *Transport) Scheme(host string) string {
+	if t.opt.PlainHTTP {
+		return "http"
+	}
+	if !IsLoopback(host) {
+		return "https"
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.https[host] {
+		return "https"
+	}
+	return "http"
+}
+
+// UseTLS remembers that a loopback host speaks TLS. It reports whether that is
+// news, so that the caller asks once more and not for ever.
+func (t *Transport) UseTLS(host string) bool {
+	if t.opt.PlainHTTP || !IsLoopback(host) {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	known := t.mu.https[host]
+	t.mu.https[host] = true
+	return !known
+}
+
+// IsLoopback reports whether host, with or without a port, is this machine by
+// its name alone; nothing is looked up.
+func IsLoopback(host string) bool {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	host = strings.Trim(host, "[]")
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// RoundTrip sends one request. The body that it returns counts what is read and
+// fails with kind Timeout after a silence.
+func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	req = req.Clone(req.Context())
+	if req.Header.Get("User-Agent") == "" {
+		req.Header.Set("User-Agent", t.opt.UserAgent)
+	}
+	if req.Header.Get("Accept-Encoding") == "" {
+		req.Header.Set("Accept-Encoding", "identity")
+	}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	rt, err := t.forHost(req.URL.Host)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	t.requests.Add(1)
+	resp, err := rt.RoundTrip(req.WithContext(ctx))
+	t.log(req, resp, err)
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	resp.Body = &body{ReadCloser: resp.Body, t: t, ctx: ctx, cancel: cancel,
+		idle: time.AfterFunc(t.opt.IOTimeout, func() { cancel(errSilent) })}
+	return resp, nil
+}
+
+func (t *Transport) log(req *http.Request, resp *http.Response, err error) {
+	if !t.opt.Logger.Enabled(req.Context(), slog.LevelDebug) {
+		return
+	}
+	args := []any{"method", req.Method, "url", RedactURL(req.URL), "range", req.Header.Get("Range")}
+	if err != nil {
+		t.opt.Logger.Debug("request failed", append(args, "error", Redact(err.Error()))...)
+		return
+	}
+	t.opt.Logger.Debug("request", append(args, "status", resp.StatusCode, "length", resp.ContentLength)...)
+}
+
+var errSilent = errkind.New(errkind.Timeout, "the server stopped sending")
+
+// body counts, and guards against a server that falls silent. The timer runs
+// only while somebody waits in Read.
+type body struct {
+	io.ReadCloser
+	t      *Transport
+	ctx    context.Context // of this one request; it ends with the body
+	cancel context.CancelCauseFunc
+	idle   *time.Timer
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.idle.Reset(b.t.opt.IOTimeout)
+	n, err := b.ReadCloser.Read(p)
+	b.idle.Stop()
+	b.t.bytes.Add(int64(n))
+	if err != nil && err != io.EOF {
+		if cause := context.Cause(b.ctx); cause != nil {
+			err = cause
+		}
+	}
+	return n, err
+}
+
+func (b *body) Close() error {
+	b.idle.Stop()
+	err := b.ReadCloser.Close()
+	b.cancel(nil)
+	return err
+}
+
+// forHost is the base transport, or one with the authorities and the client
+// certificate that a certs.d directory has for host.
+func (t *Transport) forHost(host string) (*http.Transport, error) {
+	dir := t.certDir(host)
+	if dir == "" {
+		return t.base, nil
+	}
+	t.mu.Lock()
+	known := t.mu.hosts[host]
+	t.mu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	conf, err := t.hostTLS(dir)
+	if err != nil {
+		return nil, errkind.Wrap(errkind.Invalid, err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.hosts[host] == nil {
+		t.mu.hosts[host] = t.newHTTP(conf)
+	}
+	return t.mu.hosts[host], nil
+}
+
+func (t *Transport) certDir(host string) string {
+	if host == "" || strings.ContainsAny(host, "/\\") {
+		return ""
+	}
+	for _, d := range t.opt.CertDirs {
+		dir := filepath.Join(d, host)
+		if st, err := os.Stat(dir); err == nil && st.IsDir() {
+			return dir
+		}
+	}
+	return ""
+}
+
+func (t *Transport) hostTLS(dir string) (*tls.Config, error) {
+	conf := &tls.Config{InsecureSkipVerify: t.opt.InsecureTLS}
+	var err error
+	if t.roots != nil {
+		conf.RootCAs = t.roots.Clone()
+	} else if conf.RootCAs, err = systemPool(); err != nil {
+		return nil, err
+	}
+	crts, _ := filepath.Glob(filepath.Join(dir, "*.crt"))
+	for _, crt := range crts {
+		if err := addPEM(conf.RootCAs, crt); err != nil {
+			return nil, err
+		}
+	}
+	certs, _ := filepath.Glob(filepath.Join(dir, "*.cert"))
+	for _, cert := range certs {
+		pair, err := tls.LoadX509KeyPair(cert, strings.TrimSuffix(cert, ".cert")+".key")
+		if err != nil {
+			return nil, err
+		}
+		conf.Certificates = append(conf.Certificates, pair)
+	}
+	return conf, nil
+}
+
+func systemPool() (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return x509.NewCertPool(), nil
+	}
+	return pool, nil
+}
+
+func addPEM(pool *x509.CertPool, file string) error {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return errkind.New(errkind.Invalid, "%s holds no PEM certificate", file)
+	}
+	return nil
+}
+
+// Stats returns the counters so far.
+func (t *Transport) Stats() Stats {
+	return Stats{Requests: t.requests.Load(), Bytes: t.bytes.Load()}
+}
+
+// Close ends idle connections.
+func (t *Transport) Close() {
+	t.base.CloseIdleConnections()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, h := range t.mu.hosts {
+		h.CloseIdleConnections()
+	}
+}
+
+// SameOrigin reports whether two URLs are of one scheme, host and port: only
+// then may credentials travel from one to the other.
+func SameOrigin(a, b *url.URL) bool {
+	return strings.EqualFold(a.Scheme, b.Scheme) && hostPort(a) == hostPort(b)
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port
+}
