@@ -71,7 +71,7 @@ lint: ## gofmt, go vet, staticcheck, and the rules of this project
 	    [ -z "$$unformatted" ] || { echo "gofmt -w is needed on:"; echo "$$unformatted"; exit 1; }
 	$(GO) vet $(PKGS)
 	$(GO) vet -tags interop ./internal/interop
-	$(GO) run honnef.co/go/tools/cmd/staticcheck -tags interop $(PKGS)
+	$(GO) tool staticcheck -tags interop $(PKGS)
 	$(GO) test -count=1 ./internal/archtest
 
 .PHONY: clean

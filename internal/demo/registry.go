@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// registry serves images from memory on loopback and remembers what it was
+// asked for. It knows as much of the distribution API as a pull needs.
+type registry struct {
+	addr   string
+	server *http.Server
+	done   chan struct{}
+	blobs  map[string]blob // by digest
+	tags   map[string]string
+
+	mu struct {
+		sync.Mutex
+		log []answer
+	}
+}
+
+// A blob is something that the registry serves, with a name for people.
+type blob struct {
+	label     string
+	mediaType string
+	data      []byte
+}
+
+// An answer is one line of the registry's log.
+type answer struct {
+	method string
+	label  string
+	bytes  int64
+}
+
+func (a answer) String() string {
+	if a.method == http.MethodHead {
+		return "HEAD " + a.label
+	}
+	return fmt.Sprintf("GET %s, %s", a.label, size(a.bytes))
+}
+
+// startRegistry listens on a free port of loopback until close.
+func startRegistry() (*registry, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &registry{
+		addr:  ln.Addr().String(),
+		done:  make(chan struct{}),
+		blobs: map[string]blob{},
+		tags:  map[string]string{},
+	}
+	r.server = &http.Server{Handler: http.HandlerFunc(r.serve)}
+	go func() {
+		defer close(r.done)
+		_ = r.server.Serve(ln) // ends with close
+	}()
+	return r, nil
+}
+
+func (r *registry) close() {
+	_ = r.server.Close()
+	<-r.done
+}
+
+// add makes data available and returns its digest. Only before the first request.
+func (r *registry) add(label, mediaType string, data []byte) string {
+	sum := sha256.Sum256(data)
+	digest := "sha256:" + hex.EncodeToString(sum[:])
+	r.blobs[digest] = blob{label, mediaType, data}
+	return digest
+}
+
+// serve answers /v2/, /v2/NAME/manifests/REF and /v2/NAME/blobs/DIGEST.
+func (r *registry) serve(w http.ResponseWriter, req *http.Request) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	rest, isV2 := strings.CutPrefix(req.URL.Path, "/v2/")
+	if !isV2 || req.Method != http.MethodGet && req.Method != http.MethodHead {
+		http.NotFound(w, req)
+		return
+	}
+	if rest == "" {
+		return
+	}
+	parts := strings.Split(rest, "/")
+	digest := parts[len(parts)-1]
+	if named, ok := r.tags[digest]; ok {
+		digest = named
+	}
+	b, ok := r.blobs[digest]
+	if !ok {
+		http.NotFound(w, req)
+		return
+	}
+	w.Header().Set("Docker-Content-Digest", digest)
+	w.Header().Set("Content-Type", b.mediaType)
+	counted := &countingWriter{ResponseWriter: w}
+	http.ServeContent(counted, req, "", time.Time{}, bytes.NewReader(b.data))
+	r.remember(answer{req.Method, b.label, counted.n})
+}
+
+func (r *registry) remember(a answer) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mu.log = append(r.mu.log, a)
+}
+
+// since returns the log from the line mark on, and the mark for the next call.
+func (r *registry) since(mark int) ([]answer, int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]answer(nil), r.mu.log[mark:]...), len(r.mu.log)
+}
+
+type countingWriter struct {
+	http.ResponseWriter
+	n int64
+}
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// size writes n bytes as people say it.
+func size(n int64) string {
+	switch {
+	case n >= 10e6:
+		return fmt.Sprintf("%d MB", n/1e6)
+	case n >= 1e6:
+		return fmt.Sprintf("%.1f MB", float64(n)/1e6)
+	case n >= 1e3:
+		return fmt.Sprintf("%.1f kB", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
