@@ -1,0 +1,162 @@
+package tagstore
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// idPrefix has at least four characters: less is more likely meant as a name.
+var idPrefix = regexp.MustCompile(`^(sha256:|sha512:)?[0-9a-f]{4,128}$`)
+
+// Match is an image that a query means, and by which names it is known.
+type Match struct {
+	Record Record   // of the name asked for, or of the first by name that has the image
+	Image  Image    // the one asked for by id; else the record's only one, or the zero Image
+	Names  []string // all names that have it, sorted
+	ByID   bool     // the query was an id or a prefix of one
+}
+
+// AmbiguousError says that a prefix means several images. Its kind is Invalid.
+type AmbiguousError struct {
+	Prefix     string
+	Candidates []Match
+}
+
+func (e *AmbiguousError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "id %s means %d images:", e.Prefix, len(e.Candidates))
+	for _, m := range e.Candidates {
+		fmt.Fprintf(&b, "\n  %s  %s", m.Image.ID(), strings.Join(m.Names, ", "))
+	}
+	return b.String()
+}
+
+// Lookup finds what query means, in this order:
+//
+//   - a name, completed as docker does;
+//   - name@digest, where the digest is what the name names, or the manifest's or
+//     the configuration's on some platform;
+//   - an id or the beginning of one, at least four hex characters, with or
+//     without "sha256:". Ids are the manifest's digest, the configuration's
+//     (docker's image id), the digest that the name names, and ids of old images.
+//
+// A prefix that means several images is an *AmbiguousError; several names of one
+// image are one match.
+func (s *Store) Lookup(query string) (Match, error) {
+	if m, err := s.lookupName(query); err == nil || !errkind.Is(err, errkind.NotFound) {
+		return m, err
+	}
+	if !idPrefix.MatchString(query) {
+		return Match{}, notKnown(query)
+	}
+	matches, err := s.byID(query)
+	switch {
+	case len(matches) == 1:
+		return matches[0], nil
+	case len(matches) > 1:
+		return Match{}, errkind.WithHint(errkind.Wrap(errkind.Invalid, &AmbiguousError{query, matches}),
+			"give more of the id")
+	case err != nil:
+		return Match{}, err
+	}
+	return Match{}, notKnown(query)
+}
+
+func notKnown(query string) error {
+	return errkind.WithHint(errkind.New(errkind.NotFound, "no image here has the name or id %s", query),
+		"list what is known with: peelfs images")
+}
+
+func (s *Store) lookupName(query string) (Match, error) {
+	name, err := Canonical(query)
+	if err != nil {
+		return Match{}, notKnown(query)
+	}
+	if r, err := s.Get(name); err == nil || !errkind.Is(err, errkind.NotFound) {
+		return match(r), err
+	}
+	base, d, ok := strings.Cut(name, "@")
+	if !ok || hasTransport(name) {
+		return Match{}, notKnown(query)
+	}
+	return s.byDigest(base, digest.Digest(d))
+}
+
+// byDigest finds the name@digest whose name is known. Without a tag, any tag of
+// the repository will do.
+func (s *Store) byDigest(base string, d digest.Digest) (Match, error) {
+	records, err := s.List()
+	for _, r := range records {
+		if r.Name != base && !strings.HasPrefix(r.Name, base+":") {
+			continue
+		}
+		if r.Digest == d {
+			return match(r), nil
+		}
+		for _, i := range r.Images {
+			if i.Manifest == d || i.Config == d {
+				return Match{Record: r, Image: i, Names: []string{r.Name}}, nil
+			}
+		}
+	}
+	if err != nil {
+		return Match{}, err
+	}
+	return Match{}, notKnown(base + "@" + d.String())
+}
+
+func match(r Record) Match {
+	m := Match{Record: r, Names: []string{r.Name}}
+	if len(r.Images) == 1 {
+		m.Image = r.Images[0]
+	}
+	return m
+}
+
+// byID collects the images that an id prefix means. An index is one image too,
+// found by its own digest even if several of its platforms are known.
+func (s *Store) byID(query string) (matches []Match, err error) {
+	records, err := s.List()
+	for _, r := range records {
+		if hasPrefix(r.Digest, query) {
+			matches = addMatch(matches, match(r))
+			continue
+		}
+		for _, i := range r.Images {
+			if hasPrefix(i.Manifest, query) || hasPrefix(i.Config, query) || strings.HasPrefix(i.OldID, query) {
+				matches = addMatch(matches, Match{Record: r, Image: i, Names: []string{r.Name}})
+			}
+		}
+	}
+	for i := range matches {
+		matches[i].ByID = true
+	}
+	return matches, err
+}
+
+// addMatch joins matches of one image under one entry.
+func addMatch(matches []Match, m Match) []Match {
+	for i := range matches {
+		have := &matches[i]
+		if have.Image.ID() == m.Image.ID() && (m.Image.ID() != "" || have.Record.Digest == m.Record.Digest) {
+			if !slices.Contains(have.Names, m.Record.Name) {
+				have.Names = append(have.Names, m.Record.Name)
+			}
+			return matches
+		}
+	}
+	return append(matches, m)
+}
+
+func hasPrefix(d digest.Digest, query string) bool {
+	if d == "" {
+		return false
+	}
+	return strings.HasPrefix(string(d), query) || strings.HasPrefix(d.Encoded(), query)
+}

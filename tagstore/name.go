@@ -1,0 +1,134 @@
+package tagstore
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"regexp"
+	"strings"
+
+	"github.com/distribution/reference"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+
+	_ "crypto/sha512" // digests of names may use it
+)
+
+// maxName is the longest name, in bytes: a path may be part of it.
+const maxName = 4096 + 512
+
+// Canonical completes a name as docker does: docker.io, library/, latest. Names
+// with the word of a local transport in front stay as they are. Names that
+// today's grammar refuses are accepted if that of docker 1.x took them
+// ("foo/bar_", "a..b"): old registries and stores have them.
+func Canonical(name string) (string, error) {
+	if hasTransport(name) {
+		return name, checkText(name)
+	}
+	name = strings.TrimPrefix(name, "docker://")
+	named, err := reference.ParseNormalizedNamed(name)
+	if err == nil {
+		return reference.TagNameOnly(named).String(), nil
+	}
+	if old, ok := canonicalOld(name); ok {
+		return old, nil
+	}
+	return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
+}
+
+// CanonicalStrict is Canonical for names that are being given now: today's
+// grammar only, no digest and no transport.
+func CanonicalStrict(name string) (string, error) {
+	named, err := reference.ParseNormalizedNamed(strings.TrimPrefix(name, "docker://"))
+	if err != nil {
+		return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
+	}
+	if _, ok := named.(reference.Digested); ok {
+		return "", errkind.WithHint(errkind.New(errkind.Invalid, "name %q has a digest", name),
+			"a name is given without one, as in debian:mine")
+	}
+	return reference.TagNameOnly(named).String(), nil
+}
+
+// hasTransport tells names of files and daemons from names of registries.
+func hasTransport(name string) bool {
+	for _, t := range []string{"oci:", "oci-archive:", "docker-archive:", "docker-daemon:"} {
+		if strings.HasPrefix(name, t) {
+			return true
+		}
+	}
+	return false
+}
+
+func checkText(name string) error {
+	if name == "" {
+		return errkind.New(errkind.Invalid, "name is empty")
+	}
+	if len(name) > maxName || strings.ContainsAny(name, "\x00\n\r") {
+		return errkind.New(errkind.Invalid, "name is too long or has control characters")
+	}
+	return nil
+}
+
+// The grammar of docker 1.x, in its last and widest form.
+var (
+	oldHost = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?$`)
+	oldRepo = regexp.MustCompile(`^([a-z0-9_-]{2,255}/)?[a-z0-9_-][a-z0-9-_.]*$`)
+	oldTag  = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
+	oldID   = regexp.MustCompile(`^([a-f0-9]{16}|[a-f0-9]{64})$`)
+)
+
+func isOldID(s string) bool { return oldID.MatchString(s) }
+
+func canonicalOld(name string) (string, bool) {
+	host, rest, ok := strings.Cut(name, "/")
+	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
+		host, rest = "docker.io", name
+	}
+	repo, tag, ok := strings.Cut(rest, ":")
+	if !ok {
+		tag = "latest"
+	}
+	if host == "docker.io" && !strings.Contains(repo, "/") {
+		repo = "library/" + repo
+	}
+	if len(host)+len(repo) > 255 || !oldHost.MatchString(host) || !oldRepo.MatchString(repo) || !oldTag.MatchString(tag) {
+		return "", false
+	}
+	return host + "/" + repo + ":" + tag, true
+}
+
+// maxEscaped keeps file names below NAME_MAX with room for a suffix.
+const maxEscaped = 180
+
+// fileName is the base name of a canonical name's file: the name with every
+// byte escaped that is not plain, or, where that is too long, its beginning
+// and its digest. No two names share one: "~" is never left unescaped.
+func fileName(name string) string {
+	escaped := escape(name)
+	if len(escaped) <= maxEscaped {
+		return escaped
+	}
+	sum := sha256.Sum256([]byte(name))
+	return escaped[:maxEscaped/2] + "~" + hex.EncodeToString(sum[:])
+}
+
+func escape(name string) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.:@"
+	var b strings.Builder
+	for i := range len(name) {
+		if c := name[i]; strings.IndexByte(plain, c) >= 0 && (c != '.' || i > 0) {
+			b.WriteByte(c)
+			continue
+		}
+		b.WriteString("%" + strings.ToUpper(hex.EncodeToString([]byte{name[i]})))
+	}
+	return b.String()
+}
+
+// lockOffset spreads keys over the offsets of a lock file. Two keys that meet
+// at one byte wait for each other without need, and nothing worse.
+func lockOffset(key string) int64 {
+	sum := sha256.Sum256([]byte(key))
+	return int64(binary.LittleEndian.Uint64(sum[:]) >> 2)
+}
