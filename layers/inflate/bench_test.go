@@ -1,0 +1,149 @@
+package inflate
+
+import (
+	"archive/tar"
+	"bytes"
+	stdgzip "compress/gzip"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/gzip"
+)
+
+var _ = flate.BestSpeed
+
+// layerTar is a tar of up to limit bytes of the regular files below dir.
+func layerTar(tb testing.TB, dir string, limit int) []byte {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return nil
+		}
+		if err := w.WriteHeader(&tar.Header{Name: path, Mode: 0o644, Size: int64(len(data))}); err != nil {
+			return err
+		}
+		if _, err := w.Write(data); err != nil {
+			return err
+		}
+		if buf.Len() > limit {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if err != nil || w.Close() != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+// encodings are the ways in which layers get compressed.
+var encodings = []struct {
+	name string
+	enc  func(testing.TB, []byte) []byte
+}{
+	{"go6", func(tb testing.TB, p []byte) []byte { return goGzip(tb, p, 6, 0) }},
+	{"pgzip", func(tb testing.TB, p []byte) []byte { return goGzip(tb, p, 5, 1<<20) }},
+	{"gzip6", toolGzip},
+}
+
+// goGzip compresses with klauspost, with a sync flush each flush bytes as
+// pgzip does between its blocks.
+func goGzip(tb testing.TB, p []byte, level, flush int) []byte {
+	var buf bytes.Buffer
+	w, err := gzip.NewWriterLevel(&buf, level)
+	for err == nil && len(p) > 0 {
+		n := len(p)
+		if flush > 0 {
+			n = min(n, flush)
+		}
+		if _, err = w.Write(p[:n]); err == nil && flush > 0 {
+			err = w.Flush()
+		}
+		p = p[n:]
+	}
+	if err != nil || w.Close() != nil {
+		tb.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
+func toolGzip(tb testing.TB, p []byte) []byte {
+	cmd := exec.Command("gzip", "-6")
+	cmd.Stdin = bytes.NewReader(p)
+	out, err := cmd.Output()
+	if err != nil {
+		tb.Skip("gzip: ", err)
+	}
+	return out
+}
+
+type layer struct {
+	name string
+	gz   []byte
+	size int64
+}
+
+var layers = sync.OnceValue(func() (all []layer) { return nil })
+
+func benchLayers(b *testing.B) []layer {
+	limit := 96 << 20
+	var all []layer
+	for _, dir := range []string{filepath.Join(runtime.GOROOT(), "src"), "/usr/lib"} {
+		p := layerTar(b, dir, limit)
+		for _, e := range encodings {
+			all = append(all, layer{filepath.Base(dir) + "-" + e.name, e.enc(b, p), int64(len(p))})
+		}
+	}
+	return all
+}
+
+var _ = rand.N[int]
+
+// BenchmarkInflate compares the decoders; MB/s are of output.
+func BenchmarkInflate(b *testing.B) {
+	for _, l := range benchLayers(b) {
+		run := func(name string, f func() (int64, error)) {
+			b.Run(l.name+"/"+name, func(b *testing.B) {
+				b.SetBytes(l.size)
+				for b.Loop() {
+					if n, err := f(); err != nil || n != l.size {
+						b.Fatal(n, err)
+					}
+				}
+			})
+		}
+		run("own", func() (int64, error) {
+			return NewReader(bytes.NewReader(l.gz), Options{}).WriteTo(io.Discard)
+		})
+		run("own-spans", func() (int64, error) {
+			return NewReader(bytes.NewReader(l.gz), Options{SpanSize: 1 << 20}).WriteTo(io.Discard)
+		})
+		run("klauspost", func() (int64, error) {
+			r, err := gzip.NewReader(bytes.NewReader(l.gz))
+			if err != nil {
+				return 0, err
+			}
+			return r.WriteTo(io.Discard)
+		})
+		run("stdlib", func() (int64, error) {
+			r, err := stdgzip.NewReader(bytes.NewReader(l.gz))
+			if err != nil {
+				return 0, err
+			}
+			return io.Copy(io.Discard, r)
+		})
+	}
+}
