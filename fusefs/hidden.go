@@ -1,0 +1,265 @@
+package fusefs
+
+import (
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+// Node ids of the hidden directory lie where the view has none.
+const (
+	nodeHidden = 2 // .peelfs
+	nodeLayers = 3 // .peelfs/layers
+	nodeFiles  = 16
+	layersName = "layers"
+)
+
+// hidden is the directory .peelfs at the root: found by its name, never listed
+// there. To look at it no layer is touched; not even to list the layers' trees,
+// whose roots therefore have made-up attributes.
+type hidden struct {
+	view  *view.View
+	born  time.Time
+	names []string // files, sorted; the i-th is node nodeFiles+i
+	files []*hiddenFile
+	roots map[uint64]int // root of a layer's own tree -> layer
+}
+
+// hiddenFile is one file. What a look at it finds stays for the reads that
+// follow, so that they fit the size and the time that were given.
+type hiddenFile struct {
+	File
+	mu struct {
+		sync.Mutex
+		data []byte
+		at   time.Time // of the look; zero before the first
+	}
+}
+
+func newHidden(v *view.View, files map[string]File) *hidden {
+	h := &hidden{view: v, born: time.Now(), names: slices.Sorted(maps.Keys(files)), roots: map[uint64]int{}}
+	for _, name := range h.names {
+		h.files = append(h.files, &hiddenFile{File: files[name]})
+	}
+	for i := range v.Len() {
+		h.roots[uint64(v.LayerRoot(i))] = i
+	}
+	return h
+}
+
+// owns says whether the node is one of the hidden directory and not a view's.
+func (h *hidden) owns(node uint64) bool {
+	return node == nodeHidden || node == nodeLayers || h.file(node) != nil
+}
+
+func (h *hidden) file(node uint64) *hiddenFile {
+	if i := node - nodeFiles; node >= nodeFiles && i < uint64(len(h.files)) {
+		return h.files[i]
+	}
+	return nil
+}
+
+func (h *hidden) isLive(node uint64) bool {
+	f := h.file(node)
+	return f != nil && f.Live
+}
+
+// parent is the directory above a node, if the hidden directory decides that.
+func (h *hidden) parent(node uint64) (uint64, bool) {
+	if _, ok := h.roots[node]; ok {
+		return nodeLayers, true
+	}
+	switch {
+	case node == nodeLayers, h.file(node) != nil:
+		return nodeHidden, true
+	case node == nodeHidden:
+		return uint64(view.RootIno), true
+	}
+	return 0, false
+}
+
+// lookup answers for names in and around the hidden directory.
+func (h *hidden) lookup(dir uint64, name string, out *fuse.EntryOut) (fuse.Status, bool) {
+	node, ok := h.child(dir, name)
+	if !ok {
+		return fuse.OK, false
+	}
+	if node == 0 {
+		out.EntryValid = forEver
+		return fuse.OK, true
+	}
+	if node == uint64(view.RootIno) {
+		return h.rootEntry(out), true
+	}
+	if f := h.file(node); f != nil {
+		return h.fileEntry(f, node, out), true
+	}
+	out.NodeId, out.EntryValid, out.AttrValid = node, forEver, forEver
+	h.fillDir(&out.Attr, node)
+	return fuse.OK, true
+}
+
+// child is the node of a name, 0 if there is none; not ok if the view decides.
+func (h *hidden) child(dir uint64, name string) (node uint64, ok bool) {
+	_, isRoot := h.roots[dir]
+	switch {
+	case dir == uint64(view.RootIno):
+		return nodeHidden, name == view.MetaDir
+	case name == "." && (isRoot || h.owns(dir)):
+		return dir, true
+	case name == ".." && (isRoot || h.owns(dir)):
+		return h.parent(dir)
+	case dir == nodeHidden && name == layersName:
+		return nodeLayers, true
+	case dir == nodeHidden:
+		if i, found := slices.BinarySearch(h.names, name); found {
+			return nodeFiles + uint64(i), true
+		}
+		return 0, true
+	case dir == nodeLayers:
+		n, err := strconv.Atoi(name)
+		if err != nil || n < 0 || n >= h.view.Len() || strconv.Itoa(n) != name {
+			return 0, true
+		}
+		return uint64(h.view.LayerRoot(n)), true
+	}
+	return 0, false
+}
+
+// rootEntry is the way up out of the hidden directory, which only servers of
+// file handles take. It has no attributes that last.
+func (h *hidden) rootEntry(out *fuse.EntryOut) fuse.Status {
+	a, _ := h.view.Provisional(view.RootIno)
+	fillEntry(out, &a)
+	out.NodeId, out.AttrValid = uint64(view.RootIno), 0
+	return fuse.OK
+}
+
+func (h *hidden) fileEntry(f *hiddenFile, node uint64, out *fuse.EntryOut) fuse.Status {
+	if err := f.look(f.Live); err != nil {
+		return statusOf(err)
+	}
+	out.NodeId = node
+	if !f.Live {
+		out.EntryValid, out.AttrValid = forEver, forEver
+	}
+	f.fill(&out.Attr, node, h.born)
+	return fuse.OK
+}
+
+func (h *hidden) getAttr(node uint64, out *fuse.AttrOut) (fuse.Status, bool) {
+	if f := h.file(node); f != nil {
+		if err := f.look(false); err != nil {
+			return statusOf(err), true
+		}
+		if !f.Live {
+			out.AttrValid = forEver
+		}
+		f.fill(&out.Attr, node, h.born)
+		return fuse.OK, true
+	}
+	if _, ok := h.roots[node]; !ok && !h.owns(node) {
+		return fuse.OK, false
+	}
+	out.AttrValid = forEver
+	h.fillDir(&out.Attr, node)
+	return fuse.OK, true
+}
+
+func (h *hidden) fillDir(out *fuse.Attr, node uint64) {
+	fillHidden(out, node, syscall.S_IFDIR|0o555, h.born)
+	out.Nlink = 1
+}
+
+func fillHidden(out *fuse.Attr, node uint64, mode uint32, t time.Time) {
+	out.Ino, out.Mode, out.Blksize = node, mode, blockSize
+	out.Uid, out.Gid = uint32(os.Geteuid()), uint32(os.Getegid())
+	out.SetTimes(&t, &t, &t)
+}
+
+// look gets the content if there is none yet, or a fresh one.
+func (f *hiddenFile) look(fresh bool) error {
+	f.mu.Lock()
+	known := !f.mu.at.IsZero()
+	f.mu.Unlock()
+	if known && !fresh {
+		return nil
+	}
+	data, err := f.Read()
+	if err != nil {
+		return err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.mu.data, f.mu.at = data, time.Now()
+	return nil
+}
+
+func (f *hiddenFile) fill(out *fuse.Attr, node uint64, born time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.Live {
+		born = f.mu.at
+	}
+	fillHidden(out, node, syscall.S_IFREG|0o444, born)
+	out.Size, out.Nlink = uint64(len(f.mu.data)), 1
+	out.Blocks = (out.Size + 511) / 512
+}
+
+// read is what a file has at off, at most n bytes.
+func (h *hidden) read(node uint64, off int64, n int) ([]byte, bool) {
+	f := h.file(node)
+	if f == nil {
+		return nil, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if off < 0 || off >= int64(len(f.mu.data)) {
+		return nil, true
+	}
+	rest := f.mu.data[off:]
+	return rest[:min(n, len(rest))], true
+}
+
+// list fills a listing of the hidden directory or of its layers. Entries have
+// no attributes: a look at each would touch what nobody asked for.
+func (h *hidden) list(node, from uint64, l *lister) bool {
+	if node != nodeHidden && node != nodeLayers {
+		return false
+	}
+	up, _ := h.parent(node)
+	if from < dots && !l.dots(from, node, up) {
+		return true
+	}
+	for i := max(from, dots) - dots; ; i++ {
+		e, ok := h.entry(node, i)
+		if !ok {
+			return true
+		}
+		e.Off = i + dots + 1
+		if _, ok := l.add(e); !ok {
+			return true
+		}
+	}
+}
+
+// entry is the i-th of a directory.
+func (h *hidden) entry(node, i uint64) (fuse.DirEntry, bool) {
+	files := uint64(len(h.names))
+	switch {
+	case node == nodeLayers && i < uint64(h.view.Len()):
+		return fuse.DirEntry{Name: strconv.Itoa(int(i)), Ino: uint64(h.view.LayerRoot(int(i))), Mode: fuse.S_IFDIR}, true
+	case node == nodeHidden && i < files:
+		return fuse.DirEntry{Name: h.names[i], Ino: nodeFiles + i, Mode: fuse.S_IFREG}, true
+	case node == nodeHidden && i == files:
+		return fuse.DirEntry{Name: layersName, Ino: nodeLayers, Mode: fuse.S_IFDIR}, true
+	}
+	return fuse.DirEntry{}, false
+}

@@ -1,0 +1,242 @@
+package fusefs
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"github.com/peelfs/peelfs/internal/errkind"
+	"golang.org/x/sys/unix"
+)
+
+// probeTime is how long a mount may take to answer statfs.
+const probeTime = 2 * time.Second
+
+// CheckMountpoint says why dir cannot be mounted upon (kind Mountpoint), nil if
+// it can. A dead mount of ours is no obstacle.
+func CheckMountpoint(dir string) error {
+	path, err := resolve(dir)
+	if err != nil {
+		return missing(dir, err)
+	}
+	m, err := mountAt(path)
+	if err != nil {
+		return err
+	}
+	if m != nil && m.FSType != "autofs" {
+		if isOurs(m) {
+			if dead, err := isDead(m); dead || err != nil {
+				return err
+			}
+		}
+		return taken(dir, m)
+	}
+	return checkDirectory(dir, path)
+}
+
+func taken(dir string, m *mountinfo.Info) error {
+	err := errkind.New(errkind.Mountpoint, "%s is a mountpoint already: %s (%s)", dir, m.Source, m.FSType)
+	if isOurs(m) {
+		return errkind.WithHint(err, "unmount it with `peelfs umount %s`", dir)
+	}
+	return errkind.WithHint(err, "choose another directory, or unmount that first")
+}
+
+func missing(dir string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s does not exist", dir),
+			"make it with `mkdir -p %s`", dir)
+	}
+	return errkind.New(errkind.Mountpoint, "mountpoint: %w", err)
+}
+
+func checkDirectory(dir, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return missing(dir, err)
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return errkind.New(errkind.Mountpoint, "mountpoint: %w", err)
+	}
+	if !st.IsDir() {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s is not a directory", dir),
+			"give an empty directory")
+	}
+	names, err := f.Readdirnames(1)
+	if err != nil && err != io.EOF {
+		return errkind.New(errkind.Mountpoint, "mountpoint: %w", err)
+	}
+	if len(names) > 0 {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s is not empty (it has %q)", dir, names[0]),
+			"a mount would hide what is there; give an empty directory")
+	}
+	return nil
+}
+
+// Dead says whether dir is a peelfs mount whose server is gone. The error says
+// that this cannot be told.
+func Dead(dir string) (bool, error) {
+	path, err := resolve(dir)
+	if err != nil {
+		return false, missing(dir, err)
+	}
+	m, err := mountAt(path)
+	if m == nil || err != nil || !isOurs(m) {
+		return false, err
+	}
+	return isDead(m)
+}
+
+// ClearDead detaches dead mounts of ours at dir, if there are any, one upon the
+// other perhaps. Who uses them keeps what the kernel has cached.
+func ClearDead(dir string) error {
+	for range 64 {
+		dead, err := Dead(dir)
+		if !dead || err != nil {
+			return err
+		}
+		path, err := resolve(dir)
+		if err != nil {
+			return missing(dir, err)
+		}
+		if err := detach(path, true); err != nil {
+			return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is a mount whose server is gone, and cannot be cleared: %w", dir, err),
+				"have who mounted it, or root, run `umount -l %s`", dir)
+		}
+	}
+	return errkind.New(errkind.Mountpoint, "%s has too many dead mounts upon each other", dir)
+}
+
+// resolve is dir as mountinfo has it. The last component is not looked at if
+// that fails: it may be a dead mount, where lstat does.
+func resolve(dir string) (string, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	path, err := filepath.EvalSymlinks(abs)
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return path, err
+	}
+	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
+	return filepath.Join(parent, filepath.Base(abs)), err
+}
+
+// mountAt is the topmost mount at path, nil if there is none.
+func mountAt(path string) (*mountinfo.Info, error) {
+	found, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(path))
+	if err != nil {
+		return nil, errkind.New(errkind.Internal, "read the list of mounts: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	return topmost(found), nil
+}
+
+// topmost is the mount that no other of them lies upon.
+func topmost(mounts []*mountinfo.Info) *mountinfo.Info {
+	covered := map[int]bool{}
+	for _, m := range mounts {
+		covered[m.Parent] = true
+	}
+	top := mounts[len(mounts)-1]
+	for _, m := range mounts {
+		if !covered[m.ID] {
+			top = m
+		}
+	}
+	return top
+}
+
+func isOurs(m *mountinfo.Info) bool { return m.FSType == fsType }
+
+// isDead asks the mount for its statistics, which nothing caches. A server
+// answers that at once whatever else it waits for.
+func isDead(m *mountinfo.Info) (bool, error) {
+	answer := make(chan error, 1)
+	// A mount that hangs keeps this goroutine: nothing can call it back.
+	go func() { answer <- probe(m) }()
+	timer := time.NewTimer(probeTime)
+	defer timer.Stop()
+	select {
+	case err := <-answer:
+		return verdict(m, err)
+	case <-timer.C:
+		return false, errkind.WithHint(errkind.New(errkind.Mountpoint, "the mount at %s does not answer", m.Mountpoint),
+			"end it with `peelfs umount --force %s`", m.Mountpoint)
+	}
+}
+
+func verdict(m *mountinfo.Info, err error) (bool, error) {
+	switch {
+	case err == nil:
+		return false, nil
+	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
+		return true, nil
+	}
+	return false, errkind.New(errkind.Mountpoint, "cannot tell whether the mount at %s is alive: %w", m.Mountpoint, err)
+}
+
+var errForeign = errors.New("it belongs to another user")
+
+// probe does statfs as the user who mounted: to others, root included, the
+// kernel answers zeros, dead or alive.
+func probe(m *mountinfo.Info) error {
+	fd, err := unix.Open(m.Mountpoint, unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if os.Geteuid() == 0 {
+		// The thread is not unlocked: it ends with this goroutine, and its
+		// borrowed identity with it.
+		runtime.LockOSThread()
+		if err := borrowIdentity(option(m, "user_id"), option(m, "group_id")); err != nil {
+			return err
+		}
+	}
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(fd, &st); err != nil {
+		return err
+	}
+	if st.Namelen == 0 {
+		return errForeign
+	}
+	return nil
+}
+
+// borrowIdentity sets the user and group of the calling thread alone.
+func borrowIdentity(uid, gid int) error {
+	if uid == os.Geteuid() && gid == os.Getegid() {
+		return nil
+	}
+	g, u := uintptr(gid), uintptr(uid)
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESGID, g, g, g); e != 0 {
+		return e
+	}
+	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, u, u, u); e != 0 {
+		return e
+	}
+	return nil
+}
+
+// option is a number among the file system's options, 0 if it is not there.
+func option(m *mountinfo.Info, name string) int {
+	for o := range strings.SplitSeq(m.VFSOptions, ",") {
+		if v, ok := strings.CutPrefix(o, name+"="); ok {
+			n, _ := strconv.Atoi(v)
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,102 @@
+package fusefs
+
+import (
+	"unsafe"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+// An entry's offset is its index plus one, "." and ".." being the first two: a
+// listing never changes, so seekdir and telldir need no state.
+const dots = 2
+
+// ReadDirPlus lists names with their attributes, so that who lists and then
+// looks at each file costs no further request.
+func (t *tree) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return t.list(cancel, in, out, true)
+}
+
+func (t *tree) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	return t.list(cancel, in, out, false)
+}
+
+func (t *tree) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
+	r := t.start(cancel, &in.InHeader)
+	defer r.finish()
+	l := lister{out: out, plus: plus}
+	if t.hidden.list(in.NodeId, in.Offset, &l) {
+		return fuse.OK
+	}
+	ino := view.Ino(in.NodeId)
+	dir, err := t.view.ReadDir(r, ino)
+	if err != nil {
+		return t.fail(r, err)
+	}
+	if in.Offset < dots {
+		parent, err := t.parent(r, ino)
+		if err != nil {
+			return t.fail(r, err)
+		}
+		if !l.dots(in.Offset, in.NodeId, parent) {
+			return fuse.OK
+		}
+	}
+	l.entries(dir, max(in.Offset, dots)-dots, ino == view.RootIno)
+	return fuse.OK
+}
+
+func (t *tree) parent(r *request, dir view.Ino) (uint64, error) {
+	if node, ok := t.hidden.parent(uint64(dir)); ok {
+		return node, nil
+	}
+	parent, err := t.view.Parent(r, dir)
+	return uint64(parent), err
+}
+
+// lister fills a reply with entries until it is full.
+type lister struct {
+	out  *fuse.DirEntryList
+	plus bool
+}
+
+// add says whether the entry had room; with plus, entry is its place for
+// attributes. Without attributes the kernel asks for them when it needs them.
+func (l *lister) add(e fuse.DirEntry) (entry *fuse.EntryOut, ok bool) {
+	if !l.plus {
+		return nil, l.out.AddDirEntry(e)
+	}
+	entry = l.out.AddDirLookupEntry(e)
+	return entry, entry != nil
+}
+
+func (l *lister) dots(from, self, parent uint64) bool {
+	if from == 0 {
+		if _, ok := l.add(fuse.DirEntry{Name: ".", Ino: self, Mode: fuse.S_IFDIR, Off: 1}); !ok {
+			return false
+		}
+	}
+	_, ok := l.add(fuse.DirEntry{Name: "..", Ino: parent, Mode: fuse.S_IFDIR, Off: dots})
+	return ok
+}
+
+// entries adds those of dir from the index first on. It does not allocate.
+func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
+	for i := first; i < uint64(dir.Len()); i++ {
+		name, ino, kind := dir.Entry(int(i))
+		if root && string(name) == view.MetaDir {
+			continue // ours covers it
+		}
+		entry, ok := l.add(fuse.DirEntry{
+			Name: unsafe.String(unsafe.SliceData(name), len(name)), // copied at once
+			Ino:  uint64(ino), Mode: modeOf(kind), Off: i + dots + 1,
+		})
+		if !ok {
+			return
+		}
+		if entry != nil {
+			a := dir.Attr(int(i))
+			fillEntry(entry, &a)
+		}
+	}
+}

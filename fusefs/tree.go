@@ -1,0 +1,219 @@
+package fusefs
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+// forEver, in seconds, is longer than the kernel can count in ticks; it then
+// takes the most it can.
+const forEver = 1 << 40
+
+// nameMax is the longest name, as statfs says.
+const nameMax = 255
+
+// tree answers the kernel's questions from a view. A node id is an inode number
+// of the view, or one of the hidden directory's, so that FORGET means nothing
+// here. Its methods are called concurrently.
+//
+// What each request does beyond its answer is in begin and fail: it is counted,
+// has a context that ends with its caller's patience, and is logged if it fails.
+type tree struct {
+	*session
+	counters
+	refusals // what a read-only tree of plain data never does
+
+	view     *view.View
+	hidden   *hidden
+	opt      *Options
+	failures failures
+	limiter  limiter
+}
+
+func (t *tree) start(cancel <-chan struct{}, h *fuse.InHeader) *request {
+	t.count(h.Opcode)
+	return t.begin(cancel, h)
+}
+
+// fail logs what went wrong and says what the kernel is told.
+func (t *tree) fail(r *request, err error) fuse.Status {
+	status := statusOf(err)
+	if status == fuse.EINTR || status == fuse.ENOTDIR || status == fuse.Status(syscall.ESTALE) {
+		return status
+	}
+	t.failed.Add(1)
+	if skipped, ok := t.limiter.allow(time.Now()); ok {
+		t.log.Error("request failed", "operation", opName(r.opcode), "path", t.path(r.node),
+			"process", processOf(r.caller), "error", err, "unlogged", skipped)
+	}
+	return status
+}
+
+// onPanic keeps the mount alive when a bug of ours strikes one request.
+func (t *tree) onPanic(what any) fuse.Status {
+	t.failed.Add(1)
+	t.log.Error("panic in a request", "panic", fmt.Sprint(what), "stack", string(debug.Stack()))
+	return fuse.EIO
+}
+
+func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	r := t.start(cancel, h)
+	defer r.finish()
+	if len(name) > nameMax {
+		return fuse.Status(syscall.ENAMETOOLONG)
+	}
+	if status, ok := t.hidden.lookup(h.NodeId, name, out); ok {
+		return status
+	}
+	a, err := t.find(r, view.Ino(h.NodeId), name)
+	if errors.Is(err, view.ErrNotExist) {
+		out.EntryValid = forEver // node id 0: a name that is not there, to be remembered
+		return fuse.OK
+	}
+	if err != nil {
+		return t.fail(r, err)
+	}
+	fillEntry(out, &a)
+	return fuse.OK
+}
+
+// find looks a name up. Servers of file handles ask for "." and ".." too.
+func (t *tree) find(r *request, dir view.Ino, name string) (view.Attr, error) {
+	switch name {
+	case ".":
+		return t.view.Attr(r, dir)
+	case "..":
+		parent, err := t.view.Parent(r, dir)
+		if err != nil {
+			return view.Attr{}, err
+		}
+		return t.view.Attr(r, parent)
+	}
+	return t.view.Lookup(r, dir, name)
+}
+
+func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	r := t.start(cancel, &in.InHeader)
+	defer r.finish()
+	if status, ok := t.hidden.getAttr(in.NodeId, out); ok {
+		return status
+	}
+	if t.provisional(in.NodeId, out) {
+		return fuse.OK
+	}
+	a, err := t.view.Attr(r, view.Ino(in.NodeId))
+	if err != nil {
+		return t.fail(r, err)
+	}
+	out.AttrValid = forEver
+	fillAttr(&out.Attr, &a)
+	return fuse.OK
+}
+
+// provisional answers for the root while no layer at hand describes it. When the
+// kernel checks permissions it must know those of the root before it goes on to
+// anything below, and a layer further down may be all that has them: nobody
+// wants to wait for that one. The answer holds for a moment only. Where the
+// server decides on access, the kernel asks only for those who want to see the
+// root itself; they get to see how it is.
+func (t *tree) provisional(node uint64, out *fuse.AttrOut) bool {
+	if node != uint64(view.RootIno) || !t.opt.AllowOther {
+		return false
+	}
+	a, final := t.view.Provisional(view.RootIno)
+	if final {
+		return false
+	}
+	out.AttrValidNsec = uint32(100 * time.Millisecond)
+	fillAttr(&out.Attr, &a)
+	return true
+}
+
+func (t *tree) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
+	r := t.start(cancel, h)
+	defer r.finish()
+	target, err := t.view.Readlink(r, view.Ino(h.NodeId))
+	if err != nil {
+		return nil, t.fail(r, err)
+	}
+	return target, fuse.OK
+}
+
+// blockSize is the unit of statfs and of st_blksize.
+const blockSize = 4096
+
+// StatFs never waits for anything: by it others see whether the server lives.
+func (t *tree) StatFs(_ <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	t.count(h.Opcode)
+	out.Bsize, out.Frsize, out.NameLen = blockSize, blockSize, nameMax
+	if t.opt.Usage != nil {
+		u := t.opt.Usage()
+		out.Blocks = uint64(max(0, u.Bytes)+blockSize-1) / blockSize
+		out.Files = uint64(max(0, u.Inodes))
+	}
+	return fuse.OK
+}
+
+func (t *tree) Forget(node, nlookup uint64) { t.count(opForget) }
+
+// String is what go-fuse calls the file system.
+func (t *tree) String() string { return "peelfs" }
+
+func (t *tree) SetDebug(bool) {}
+
+func (t *tree) OnUnmount() {}
+
+var typeBits = [...]uint32{
+	index.Dir: syscall.S_IFDIR, index.File: syscall.S_IFREG, index.Symlink: syscall.S_IFLNK,
+	index.Char: syscall.S_IFCHR, index.Block: syscall.S_IFBLK, index.Fifo: syscall.S_IFIFO,
+}
+
+// modeOf are the S_IFMT bits, 0 for a kind that no view shows.
+func modeOf(k index.Kind) uint32 {
+	if int(k) < len(typeBits) {
+		return typeBits[k]
+	}
+	return 0
+}
+
+func fillEntry(out *fuse.EntryOut, a *view.Attr) {
+	out.NodeId = uint64(a.Ino)
+	out.EntryValid, out.AttrValid = forEver, forEver
+	fillAttr(&out.Attr, a)
+}
+
+func fillAttr(out *fuse.Attr, a *view.Attr) {
+	out.Ino = uint64(a.Ino)
+	out.Mode = modeOf(a.Kind) | a.Mode
+	out.Size = uint64(a.Size)
+	out.Blocks = (out.Size + 511) / 512
+	out.Nlink = a.Nlink
+	out.Uid, out.Gid = a.UID, a.GID
+	sec := uint64(a.Sec)
+	out.Mtime, out.Ctime, out.Atime = sec, sec, sec
+	out.Mtimensec, out.Ctimensec, out.Atimensec = a.Nsec, a.Nsec, a.Nsec
+	out.Rdev = a.Minor&0xff | a.Major<<8 | a.Minor&^0xff<<12 // as the kernel's new_encode_dev
+	out.Blksize = blockSize
+}
+
+// newLog is where go-fuse writes what it has to say.
+func newLog(opt *Options) *slog.Logger {
+	if opt.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return opt.Logger
+}
+
+// pathOf is a node for people to read.
+func (t *tree) pathOf(node uint64) string {
+	return "inode " + strconv.FormatUint(node, 10)
+}
