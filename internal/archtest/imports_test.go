@@ -42,7 +42,7 @@ func room(pkg string) string {
 func allowed(from, to string, test bool) bool {
 	switch {
 	case under(to, "cmd"):
-		return from == to
+		return under(from, "cmd")
 	case underAny(from, drivers):
 		return true
 	case underAny(to, drivers):
