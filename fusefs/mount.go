@@ -127,27 +127,32 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 // MountID is the kernel's number of the mount, to be given to Unmount later.
 func (s *Server) MountID() int { return s.info.ID }
 
-// Unmount ends the mount and waits until the server is through. Without force it
-// fails while the mount is in use; with it, all that waits fails, and so does
-// all that comes later from those who still have files open.
+// Unmount ends the mount. Without force it fails while the mount is in use, and
+// waits until the server is through. With force the mount is out of sight at
+// once and all that waits for it fails; the server ends, at the latest, when the
+// last who has something of it open lets go: see Wait.
 func (s *Server) Unmount(force bool) error {
-	select {
-	case <-s.done:
-		return nil
-	default:
-	}
-	err := Unmount(s.dir, UnmountOptions{Force: force, MountID: s.info.ID})
-	if !force && err != nil {
+	if gone, err := s.gone(); gone || err != nil {
 		return err
 	}
-	if force {
+	err := Unmount(s.dir, UnmountOptions{Force: force, MountID: s.info.ID})
+	switch {
+	case force:
 		s.tree.close()
-		if abort(s.info.Minor) != nil {
-			return err // who has files open keeps the server until they go
-		}
+		abort(s.info.Minor) // what detaching as root has done already
+	case err == nil:
+		<-s.done
 	}
-	<-s.done
-	return nil
+	return err
+}
+
+// gone says whether the mount is nowhere any more.
+func (s *Server) gone() (bool, error) {
+	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.ID != s.info.ID, m.ID == s.info.ID })
+	if err != nil {
+		return false, errkind.New(errkind.Internal, "read the list of mounts: %w", err)
+	}
+	return len(found) == 0, nil
 }
 
 // Stats is a snapshot of the counters.
