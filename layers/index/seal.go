@@ -1,0 +1,171 @@
+package index
+
+import "strings"
+
+// linkState is how far a pending hard link has got.
+//
+//	waiting -> following -> bound     its target is an object of this layer
+//	                     -> outside   its target is not in this layer
+//	                     -> bad       it leads to a directory or to itself
+type linkState uint8
+
+const (
+	waiting linkState = iota
+	following
+	bound
+	outside
+	bad
+)
+
+// seal does what can only be done when all records are in. It does it once.
+func (b *Builder) seal() error {
+	if !b.sealed {
+		b.sealed = true
+		b.resolveLinks()
+		b.failed = b.applyMarkers()
+	}
+	return b.failed
+}
+
+// resolveLinks binds the hard links that came before their targets.
+func (b *Builder) resolveLinks() {
+	if len(b.pending) == 0 {
+		return
+	}
+	for i := range b.pending {
+		b.follow(uint32(i))
+	}
+	for id := range b.nodes {
+		n := &b.nodes[id]
+		in := &b.inodes[n.inode]
+		if n.gone || in.state != isPending {
+			continue
+		}
+		switch p := b.pending[in.x]; p.state {
+		case bound:
+			n.inode = p.inode
+		case bad:
+			if b.reachable(uint32(id)) {
+				b.Refuse(b.pathOf(uint32(id)), "hard link to a directory or to itself")
+			}
+			n.gone = true
+		}
+	}
+	for i := range b.inodes {
+		if in := &b.inodes[i]; in.state == isPending {
+			in.x, in.state = b.pending[in.x].target, settled
+		}
+	}
+}
+
+// follow settles the pending link i and all that it leads to.
+func (b *Builder) follow(i uint32) {
+	var chain []uint32
+	for b.pending[i].state == waiting {
+		chain = append(chain, i)
+		b.pending[i].state = following
+		next, ok := b.step(i)
+		if !ok {
+			break
+		}
+		i = next
+	}
+	end := b.pending[i]
+	if end.state == following { // a circle
+		end.state = bad
+	}
+	for _, c := range chain {
+		b.pending[c] = end
+	}
+}
+
+// step looks for the target of the pending link i: it settles i, or returns
+// the pending link that the target is another name of.
+func (b *Builder) step(i uint32) (next uint32, ok bool) {
+	p := &b.pending[i]
+	id, found := b.walk(strings.Split(string(b.targets.get(p.target)), "/"))
+	switch {
+	case !found:
+		p.state = outside
+	case b.isDir(id):
+		p.state = bad
+	case b.inodes[b.nodes[id].inode].state == isPending:
+		return b.inodes[b.nodes[id].inode].x, true
+	default:
+		p.state, p.inode = bound, b.nodes[id].inode
+	}
+	return 0, false
+}
+
+// reachable reports whether no directory above the node was replaced.
+func (b *Builder) reachable(id uint32) bool {
+	for ; id != rootNode; id = b.nodes[id].parent {
+		if b.nodes[id].gone {
+			return false
+		}
+	}
+	return true
+}
+
+// applyMarkers puts whiteouts and opaque directories into the finished tree. A
+// marker below what is no directory in this layer has nothing to hide.
+func (b *Builder) applyMarkers() error {
+	if len(b.markers) == 0 {
+		return nil
+	}
+	gone, err := b.addInode(inode{kind: Whiteout})
+	if err != nil {
+		return err
+	}
+	for _, m := range b.markers {
+		if err := b.applyMarker(m, gone); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Builder) applyMarker(m marker, gone uint32) error {
+	dir, ok, err := b.markerDir(m.dir)
+	if err != nil || !ok {
+		return err
+	}
+	if m.name == emptyName {
+		b.nodes[dir].flags |= Opaque
+		return nil
+	}
+	id, ok := b.child(dir, m.name)
+	switch {
+	case !ok || b.nodes[id].flags&MarkersOnly != 0:
+		_, err = b.setChild(node{name: m.name, parent: dir, inode: gone})
+	case b.isDir(id):
+		b.nodes[id].flags |= Replaces
+	}
+	return err
+}
+
+// markerDir finds the directory that a marker is in, or makes one that holds
+// only markers; not ok if it cannot be.
+func (b *Builder) markerDir(path uint32) (dir uint32, ok bool, err error) {
+	if path == emptyName {
+		return rootNode, true, nil
+	}
+	dir = rootNode
+	for part := range strings.SplitSeq(string(b.targets.get(path)), "/") {
+		name, err := b.names.intern(part)
+		if err != nil {
+			return 0, false, err
+		}
+		id, ok := b.child(dir, name)
+		if !ok {
+			if id, err = b.newDir(dir, name, Implied|MarkersOnly); err != nil {
+				return 0, false, err
+			}
+		}
+		if !b.isDir(id) {
+			return 0, false, nil
+		}
+		dir = id
+	}
+	return dir, true, nil
+}
