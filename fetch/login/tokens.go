@@ -123,4 +123,3 @@ func lifeOf(seconds int64) time.Duration {
 	life := time.Duration(min(max(seconds, 0), 1<<31)) * time.Second
 	return max(life, defaultLife)
 }
-

@@ -189,8 +189,9 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &body{ReadCloser: resp.Body, t: t, ctx: ctx, cancel: cancel,
-		idle: time.AfterFunc(t.opt.IOTimeout, func() { cancel(errSilent) })}
+	idle := time.AfterFunc(t.opt.IOTimeout, func() { cancel(errSilent) })
+	idle.Stop()
+	resp.Body = &body{ReadCloser: resp.Body, t: t, ctx: ctx, cancel: cancel, idle: idle}
 	return resp, nil
 }
 

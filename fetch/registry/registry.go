@@ -1,0 +1,312 @@
+// Package registry reads images by the OCI distribution protocol, which is also
+// docker's registry API version 2.
+//
+// A repository is asked for as little as possible: one HEAD for a name, one GET
+// for a document. Blobs are read by closed single ranges over connections that
+// may break: what comes out of a body is contiguous and complete, or an error
+// (it is verified by those who see all of it). No server decides how much
+// memory is used.
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/peelfs/peelfs/fetch/image"
+	"github.com/peelfs/peelfs/fetch/login"
+	"github.com/peelfs/peelfs/fetch/manifest"
+	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// dockerHub is what users call the registry whose API is at dockerHubHost.
+const (
+	dockerHub     = "docker.io"
+	dockerHubHost = "registry-1.docker.io"
+)
+
+const (
+	maxTags     = 1 << 17
+	maxTagPages = 200
+	maxTagsBody = 16 << 20
+)
+
+// Shared is what all repositories of a client have in common. Set its fields
+// before use; none may change afterwards.
+type Shared struct {
+	Transport   *transport.Transport
+	Credentials *login.Finder
+	Policy      Policy
+
+	retries atomic.Int64
+	spare   atomic.Int64 // connections in use beyond the first of each stream
+}
+
+// Retries is how many requests repeated a failed one.
+func (s *Shared) Retries() int64 { return s.retries.Load() }
+
+// Repository is one repository of one registry. It is safe for concurrent use.
+type Repository struct {
+	shared *Shared
+	login  *login.Client
+	domain string // as users say
+	host   string // as the API is reached
+	name   string
+}
+
+// Open makes the Repository that ref is in. It sends nothing.
+func Open(shared *Shared, ref image.Reference) *Repository {
+	host := ref.Domain()
+	if host == dockerHub {
+		host = dockerHubHost
+	}
+	return &Repository{
+		shared: shared, domain: ref.Domain(), host: host, name: ref.Repository(),
+		login: login.NewClient(shared.Transport, shared.Credentials, ref.Domain(), host, ref.Repository()),
+	}
+}
+
+func (r *Repository) url(path string) *url.URL {
+	return &url.URL{Scheme: r.shared.Transport.Scheme(r.host), Host: r.host, Path: "/v2/" + r.name + "/" + path}
+}
+
+// do sends one request. It does not retry, but finds out whether a registry on
+// this machine wants TLS.
+func (r *Repository) do(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
+	resp, err := r.send(ctx, method, u, header)
+	if err == nil && u.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && r.wantsTLS(resp) {
+		resp.Body.Close()
+		tls := *u
+		tls.Scheme = "https"
+		return r.send(ctx, method, &tls, header)
+	}
+	return resp, err
+}
+
+func (r *Repository) send(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), nil)
+	if err != nil {
+		return nil, errkind.Wrap(errkind.Internal, err)
+	}
+	req.Header = header.Clone()
+	return r.login.Do(req)
+}
+
+// wantsTLS recognises the answer of a TLS server to plain http. Most of them
+// send it without regard to the method, so even a HEAD may have this body.
+func (r *Repository) wantsTLS(resp *http.Response) bool {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
+	resp.Body.Close()
+	resp.Body = io.NopCloser(bytes.NewReader(text))
+	if len(text) > 0 && !bytes.Contains(bytes.ToUpper(text), []byte("HTTPS")) {
+		return false
+	}
+	return r.shared.Transport.UseTLS(r.host)
+}
+
+// retry runs f until it succeeds or fails for good.
+func (r *Repository) retry(ctx context.Context, f func() error) error {
+	a := r.attempts()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if err = a.again(ctx, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *Repository) attempts() *attempts {
+	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }}
+}
+
+func acceptManifests() http.Header { return http.Header{"Accept": {manifest.Accept}} }
+
+// Head says what a tag or a digest means now. The descriptor has Data if the
+// manifest had to be read for that; otherwise the server's word stands for its
+// digest and size, to be checked when it is read.
+func (r *Repository) Head(ctx context.Context, target string) (ocispec.Descriptor, error) {
+	var d ocispec.Descriptor
+	err := r.retry(ctx, func() (err error) {
+		d, err = r.head(ctx, target)
+		return err
+	})
+	return d, err
+}
+
+func (r *Repository) head(ctx context.Context, target string) (ocispec.Descriptor, error) {
+	resp, err := r.do(ctx, http.MethodHead, r.url("manifests/"+target), acceptManifests())
+	if err != nil {
+		return ocispec.Descriptor{}, err
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		d := ocispec.Descriptor{
+			MediaType: resp.Header.Get("Content-Type"),
+			Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
+			Size:      resp.ContentLength,
+		}
+		if manifest.CheckDigest(d.Digest) == nil && d.Size > 0 {
+			return d, nil
+		}
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return ocispec.Descriptor{}, r.statusError(resp, r.describe(target))
+	}
+	return r.getManifest(ctx, target) // also for the words of an error: a HEAD has none
+}
+
+// Manifest reads the manifest that d describes. The bytes are not checked
+// against the digest: a signed manifest has its own rule for that.
+func (r *Repository) Manifest(ctx context.Context, d ocispec.Descriptor) (ocispec.Descriptor, error) {
+	err := r.retry(ctx, func() (err error) {
+		d, err = r.getManifest(ctx, d.Digest.String())
+		return err
+	})
+	return d, err
+}
+
+// getManifest returns a descriptor with Data. Its digest is the one that the
+// target or the server named, or else computed.
+func (r *Repository) getManifest(ctx context.Context, target string) (ocispec.Descriptor, error) {
+	none := ocispec.Descriptor{}
+	resp, err := r.do(ctx, http.MethodGet, r.url("manifests/"+target), acceptManifests())
+	if err != nil {
+		return none, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return none, r.statusError(resp, r.describe(target))
+	}
+	raw, err := r.readAll(resp, manifest.MaxManifest, "manifest")
+	if err != nil {
+		return none, err
+	}
+	d := ocispec.Descriptor{MediaType: resp.Header.Get("Content-Type"), Size: int64(len(raw)), Data: raw}
+	if want := digest.Digest(target); manifest.CheckDigest(want) == nil {
+		d.Digest = want
+	} else if said := digest.Digest(resp.Header.Get("Docker-Content-Digest")); manifest.CheckDigest(said) == nil {
+		d.Digest = said
+	} else {
+		d.Digest = digest.FromBytes(raw)
+	}
+	return d, nil
+}
+
+// readAll reads a whole body of at most limit bytes and closes it.
+func (r *Repository) readAll(resp *http.Response, limit int64, what string) ([]byte, error) {
+	defer resp.Body.Close()
+	if resp.ContentLength > limit {
+		return nil, errkind.New(errkind.Unsupported, "%s of %d bytes is larger than %d", what, resp.ContentLength, limit)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err != nil {
+		return nil, transport.Classify(err, resp.Request.URL.Host)
+	}
+	if int64(len(raw)) > limit {
+		return nil, errkind.New(errkind.Unsupported, "%s is larger than %d bytes", what, limit)
+	}
+	return raw, nil
+}
+
+// Bytes reads a whole small blob, unverified.
+func (r *Repository) Bytes(ctx context.Context, d ocispec.Descriptor, limit int64) ([]byte, error) {
+	var raw []byte
+	err := r.retry(ctx, func() error {
+		resp, err := r.do(ctx, http.MethodGet, r.url("blobs/"+d.Digest.String()), nil)
+		if err != nil {
+			return err
+		}
+		if resp.StatusCode != http.StatusOK {
+			return r.statusError(resp, "blob "+d.Digest.String())
+		}
+		raw, err = r.readAll(resp, min(limit, d.Size), "blob "+d.Digest.String())
+		return err
+	})
+	return raw, err
+}
+
+// describe names a tag or a digest of the repository in messages.
+func (r *Repository) describe(target string) string {
+	sep := ":"
+	if strings.Contains(target, ":") {
+		sep = "@"
+	}
+	return r.domain + "/" + r.name + sep + target
+}
+
+// Tags lists the tags of the repository, sorted. The number of pages is bounded;
+// what lies beyond is left out.
+func (r *Repository) Tags(ctx context.Context, pages int) ([]string, error) {
+	var tags []string
+	next := r.url("tags/list")
+	next.RawQuery = "n=1000"
+	for page := 0; next != nil && page < min(pages, maxTagPages) && len(tags) < maxTags; page++ {
+		var more []string
+		err := r.retry(ctx, func() (err error) {
+			more, next, err = r.tagPage(ctx, next)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		tags = append(tags, more...)
+	}
+	slices.Sort(tags)
+	return slices.Compact(tags), nil
+}
+
+// AllTags as the number of pages is all there are, within reason.
+const AllTags = maxTagPages
+
+func (r *Repository) tagPage(ctx context.Context, u *url.URL) ([]string, *url.URL, error) {
+	resp, err := r.do(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return nil, u, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, u, r.statusError(resp, "tags of "+r.domain+"/"+r.name)
+	}
+	raw, err := r.readAll(resp, maxTagsBody, "list of tags")
+	if err != nil {
+		return nil, u, err
+	}
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, u, errkind.New(errkind.Corrupt, "list of tags: %w", err)
+	}
+	return list.Tags, nextPage(u, resp.Header.Values("Link")), nil
+}
+
+// nextPage follows rel="next" (RFC 8288), but to no other server.
+func nextPage(u *url.URL, links []string) *url.URL {
+	for _, link := range links {
+		target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
+		if !ok || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
+			continue
+		}
+		next, err := u.Parse(target)
+		if err == nil && transport.SameOrigin(u, next) && next.String() != u.String() {
+			return next
+		}
+	}
+	return nil
+}
+
+func rangeHeader(off, n int64) http.Header {
+	return http.Header{"Range": {"bytes=" + strconv.FormatInt(off, 10) + "-" + strconv.FormatInt(off+n-1, 10)}}
+}
