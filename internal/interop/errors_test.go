@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,10 +23,7 @@ func TestRefusals(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	closed, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
+	closed := unusedAddress(t)
 	for _, c := range []struct {
 		what string
 		args []string
@@ -35,7 +33,7 @@ func TestRefusals(t *testing.T) {
 		{"malformed reference", []string{"mount", "UPPER/case:1", empty}, 2, "UPPER"},
 		{"unknown flag", []string{"mount", "--no-such-flag", ref, empty}, 2, "no-such-flag"},
 		{"unknown command", []string{"no-such-command"}, 2, "no-such-command"},
-		{"unknown name", []string{"mount", lab.reg.ref("no/such:1"), empty}, 3, "no/such"},
+		{"unknown name", []string{"mount", lab.reg.Ref("no/such:1"), empty}, 3, "no/such"},
 		{"unknown tag", []string{"mount", strings.TrimSuffix(ref, ":1") + ":none", empty}, 3, "none"},
 		{"unknown digest", []string{"mount", strings.TrimSuffix(ref, ":1") + "@sha256:" + strings.Repeat("0", 64), empty}, 3, "0000"},
 		{"no registry", []string{"mount", closed + "/a:1", empty}, 5, closed},
@@ -67,4 +65,15 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 	wantFixture(t, busy)
+}
+
+// unusedAddress is an address of loopback that nobody listens at.
+func unusedAddress(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }

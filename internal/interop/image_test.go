@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -29,7 +28,7 @@ func TestFixtureInEveryForm(t *testing.T) {
 		{"zstdchunked-stargz", layout + ":zstdchunked-stargz", nil},
 	} {
 		t.Run(form.name, func(t *testing.T) {
-			ref := lab.reg.push(t, form.source, "fixture/"+form.name+":1", form.flags...)
+			ref := push(t, form.source, "fixture/"+form.name+":1", form.flags...)
 			b := newBox(t)
 			dir := b.mount(ref)
 			wantFixture(t, dir)
@@ -61,7 +60,7 @@ func TestFixtureFromFiles(t *testing.T) {
 // What umoci and overlayfs make of the fixture, object by object.
 func TestFixtureAsPeersSeeIt(t *testing.T) {
 	layout := fixture + "/images"
-	ref := lab.reg.push(t, "oci:"+layout+":gzip", "fixture/peers:1")
+	ref := push(t, "oci:"+layout+":gzip", "fixture/peers:1")
 	b := newBox(t)
 	ours, _ := dump(t, b.mount(ref))
 	facts := readFacts(t, "docker://"+ref, time.Now().Unix())
@@ -70,7 +69,7 @@ func TestFixtureAsPeersSeeIt(t *testing.T) {
 		compare(t, "umoci", ours, theirs, umociDeviations(facts))
 	})
 	t.Run("overlayfs", func(t *testing.T) {
-		theirs, _ := dump(t, lab.podman.mount(t, ref))
+		theirs, _ := dump(t, overlay(t, ref))
 		compare(t, "overlayfs", ours, theirs, overlayDeviations(facts, ours))
 	})
 }
@@ -91,7 +90,7 @@ func TestDebianAsPeersSeeIt(t *testing.T) {
 		compare(t, "umoci", ours, theirs, umociDeviations(facts))
 	})
 	t.Run("overlayfs", func(t *testing.T) {
-		theirs, _ := dump(t, lab.podman.mount(t, ref))
+		theirs, _ := dump(t, overlay(t, ref))
 		compare(t, "overlayfs", ours, theirs, overlayDeviations(facts, ours))
 	})
 	t.Run("chroot", func(t *testing.T) {
@@ -101,32 +100,4 @@ func TestDebianAsPeersSeeIt(t *testing.T) {
 		}
 	})
 	t.Run("commands", func(t *testing.T) { useEveryCommand(t, mnt) })
-}
-
-// buildDebian makes the image with Debian's own tools and pushes it.
-func buildDebian(t *testing.T) string {
-	t.Helper()
-	root := filepath.Join(t.TempDir(), "root.tar")
-	must(t, "mmdebstrap", "-q", "--variant=minbase", "--include=ca-certificates", "bookworm", root, "http://deb.debian.org/debian")
-	p := lab.podman
-	c := p.run(t, "buildah", "from", "scratch")
-	p.run(t, "buildah", "add", "-q", c, root, "/")
-	p.run(t, "buildah", "commit", "-q", "--rm", c, "localhost/debian:1")
-	if err := os.Remove(root); err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct{ from, to, script string }{
-		{"localhost/debian:1", "localhost/debian:2",
-			"apt-get update -q && apt-get install -y -q --no-install-recommends iputils-ping file"},
-		{"localhost/debian:2", "localhost/debian:3",
-			"apt-get purge -y -q file && rm -rf /usr/share/doc /var/lib/apt/lists/* && chmod 700 /srv && " +
-				"mkdir -p /opt/x && ln /usr/bin/env /opt/x/env && touch -d 1999-01-01 /opt/x"},
-	} {
-		c := p.run(t, "buildah", "from", step.from)
-		p.run(t, "buildah", "run", c, "--", "sh", "-c", step.script)
-		p.run(t, "buildah", "commit", "-q", "--rm", c, step.to)
-	}
-	ref := lab.reg.ref("debian:3")
-	p.run(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "containers-storage:localhost/debian:3", "docker://"+ref)
-	return ref
 }

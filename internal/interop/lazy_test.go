@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -12,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"encoding/json"
+	"github.com/peelfs/peelfs/internal/peers"
 )
 
 // layersOf lists the layer digests of an image in the registry, base first.
@@ -33,7 +34,7 @@ func layersOf(t *testing.T, ref string) []string {
 }
 
 func pushFixture(t *testing.T) (ref string, layers []string) {
-	ref = lab.reg.push(t, "oci:"+fixture+"/images:gzip", fmt.Sprintf("lazy/%s:1", strings.ToLower(t.Name())))
+	ref = push(t, "oci:"+fixture+"/images:gzip", fmt.Sprintf("lazy/%s:1", strings.ToLower(t.Name())))
 	return ref, layersOf(t, ref)
 }
 
@@ -41,16 +42,16 @@ func pushFixture(t *testing.T) (ref string, layers []string) {
 func TestMountFetchesManifestAndConfig(t *testing.T) {
 	ref, layers := pushFixture(t)
 	b := newBox(t)
-	_, mark := lab.reg.requests(0)
+	_, mark := lab.reg.Requests(0)
 	b.mount(ref)
-	asked, _ := lab.reg.requests(mark)
+	asked, _ := lab.reg.Requests(mark)
 	counts := map[string]int{}
 	for _, q := range asked {
 		switch {
-		case strings.Contains(q.path, "/manifests/"):
-			counts[q.method+" manifest"]++
-		case strings.Contains(q.path, "/blobs/"):
-			counts[q.method+" blob"]++
+		case strings.Contains(q.Path, "/manifests/"):
+			counts[q.Method+" manifest"]++
+		case strings.Contains(q.Path, "/blobs/"):
+			counts[q.Method+" blob"]++
 		default:
 			counts["other"]++
 		}
@@ -58,7 +59,7 @@ func TestMountFetchesManifestAndConfig(t *testing.T) {
 	if counts["GET manifest"] != 1 || counts["GET blob"] != 1 || counts["HEAD manifest"] > 1 || counts["other"] > 1 || counts["HEAD blob"] > 0 {
 		t.Errorf("a mount asked for %v", asked)
 	}
-	for _, digest := range blobs(asked) {
+	for _, digest := range peers.Blobs(asked) {
 		if slices.Contains(layers, digest) {
 			t.Errorf("a mount fetched layer %s", digest)
 		}
@@ -70,21 +71,21 @@ func TestTopFileFetchesTopLayer(t *testing.T) {
 	ref, layers := pushFixture(t)
 	b := newBox(t)
 	dir := b.mount(ref)
-	_, mark := lab.reg.requests(0)
+	_, mark := lab.reg.Requests(0)
 	for range 2 {
 		if got, err := os.ReadFile(filepath.Join(dir, "back")); err != nil || string(got) != "again" {
 			t.Fatalf("back: %q, %v", got, err)
 		}
 	}
-	asked, mark := lab.reg.requests(mark)
-	if got, want := blobs(asked), layers[3:]; !slices.Equal(got, want) {
+	asked, mark := lab.reg.Requests(mark)
+	if got, want := peers.Blobs(asked), layers[3:]; !slices.Equal(got, want) {
 		t.Errorf("cat of a top-layer file fetched %v, want %v", got, want)
 	}
 	// A whiteout in the top layer decides as well.
 	if _, err := os.Lstat(filepath.Join(dir, "app/mod000.py")); !os.IsNotExist(err) {
 		t.Errorf("a whited-out file: %v", err)
 	}
-	if asked, _ := lab.reg.requests(mark); len(asked) != 0 {
+	if asked, _ := lab.reg.Requests(mark); len(asked) != 0 {
 		t.Errorf("a whited-out name asked for %v", asked)
 	}
 }
@@ -94,19 +95,19 @@ func TestNothingIsFetchedTwice(t *testing.T) {
 	ref, layers := pushFixture(t)
 	b := newBox(t)
 	dir := b.mount(ref)
-	_, mark := lab.reg.requests(0)
+	_, mark := lab.reg.Requests(0)
 	wantFixture(t, dir)
-	asked, mark := lab.reg.requests(mark)
+	asked, mark := lab.reg.Requests(mark)
 	want := slices.Sorted(slices.Values(layers))
-	if got := blobs(asked); !slices.Equal(got, want) {
+	if got := peers.Blobs(asked); !slices.Equal(got, want) {
 		t.Errorf("a full walk fetched %v, want %v", got, want)
 	}
 
-	second := lab.reg.push(t, "oci:"+fixture+"/images:gzip", "lazy/another-name:1")
-	_, mark = lab.reg.requests(mark)
+	second := push(t, "oci:"+fixture+"/images:gzip", "lazy/another-name:1")
+	_, mark = lab.reg.Requests(mark)
 	wantFixture(t, b.mount(second))
-	asked, _ = lab.reg.requests(mark)
-	for _, digest := range blobs(asked) {
+	asked, _ = lab.reg.Requests(mark)
+	for _, digest := range peers.Blobs(asked) {
 		if slices.Contains(layers, digest) {
 			t.Errorf("an image that shares all layers fetched %s again", digest)
 		}
@@ -119,11 +120,11 @@ func TestTwoProcessesFetchOnce(t *testing.T) {
 	ref, layers := pushFixture(t)
 	b := newBox(t)
 	first, second := b.mount(ref), b.mount(ref)
-	_, mark := lab.reg.requests(0)
+	_, mark := lab.reg.Requests(0)
 	walks := make(chan error)
 	for _, dir := range []string{first, second} {
 		go func() {
-			_, err := finish(exec.CommandContext(t.Context(), "tar", "-C", dir, "-cf", "/dev/null", "--ignore-failed-read", "."))
+			_, err := peers.Finish(exec.CommandContext(t.Context(), "tar", "-C", dir, "-cf", "/dev/null", "--ignore-failed-read", "."))
 			walks <- err
 		}()
 	}
@@ -132,9 +133,9 @@ func TestTwoProcessesFetchOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	asked, _ := lab.reg.requests(mark)
+	asked, _ := lab.reg.Requests(mark)
 	want := slices.Sorted(slices.Values(layers))
-	if got := blobs(asked); !slices.Equal(got, want) {
+	if got := peers.Blobs(asked); !slices.Equal(got, want) {
 		t.Errorf("two processes fetched %v, want each of %v once", got, want)
 	}
 	wantFixture(t, first)
@@ -145,12 +146,12 @@ func TestTwoProcessesFetchOnce(t *testing.T) {
 func TestCatFetchesTopLayer(t *testing.T) {
 	ref, layers := pushFixture(t)
 	b := newBox(t)
-	_, mark := lab.reg.requests(0)
+	_, mark := lab.reg.Requests(0)
 	if got := b.peelfs("cat", ref+":/back"); got != "again" {
 		t.Errorf("peelfs cat printed %q", got)
 	}
-	asked, _ := lab.reg.requests(mark)
-	for _, digest := range blobs(asked) {
+	asked, _ := lab.reg.Requests(mark)
+	for _, digest := range peers.Blobs(asked) {
 		if slices.Contains(layers[:3], digest) {
 			t.Errorf("cat of a top-layer file fetched %s", digest)
 		}
@@ -162,15 +163,15 @@ func TestPullThenOffline(t *testing.T) {
 	ref, _ := pushFixture(t)
 	b := newBox(t)
 	b.peelfs("pull", ref)
-	lab.reg.hide()
-	defer lab.reg.show(t)
+	lab.reg.Hide()
+	defer show(t)
 	wantFixture(t, b.mount(ref))
 }
 
 // The proxy in front of the registry is what the other tests believe.
 func TestTheLogIsComplete(t *testing.T) {
-	_, mark := lab.reg.requests(0)
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+lab.reg.addr+"/v2/", nil)
+	_, mark := lab.reg.Requests(0)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+lab.reg.Addr+"/v2/", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,7 @@ func TestTheLogIsComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if asked, _ := lab.reg.requests(mark); len(asked) != 1 || resp.StatusCode != http.StatusOK {
+	if asked, _ := lab.reg.Requests(mark); len(asked) != 1 || resp.StatusCode != http.StatusOK {
 		t.Errorf("status %d, log %v", resp.StatusCode, asked)
 	}
 }

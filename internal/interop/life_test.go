@@ -14,6 +14,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peelfs/peelfs/internal/peers"
 )
 
 // serverOf is the process that serves dir, as `peelfs mounts` tells it.
@@ -55,7 +57,7 @@ func TestEveryWayToUnmount(t *testing.T) {
 			}
 			cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 			cmd.Env = b.env()
-			if _, err := finish(cmd); err != nil {
+			if _, err := peers.Finish(cmd); err != nil {
 				t.Fatal(err)
 			}
 			eventually(t, "nothing is mounted and nobody serves", func() bool {
@@ -123,8 +125,8 @@ func TestWorksWithoutRegistry(t *testing.T) {
 	dir := b.mount(ref)
 	wantFixture(t, dir)
 	b.umount(dir)
-	lab.reg.hide()
-	defer lab.reg.show(t)
+	lab.reg.Hide()
+	defer show(t)
 	wantFixture(t, b.mount(ref))
 }
 
@@ -133,17 +135,17 @@ func TestReadFailsAndRecovers(t *testing.T) {
 	ref, _ := pushFixture(t)
 	b := newBox(t)
 	dir := b.mount(ref, "--io-timeout=1s")
-	lab.reg.hide()
+	lab.reg.Hide()
 	shown := false
 	defer func() {
 		if !shown {
-			lab.reg.show(t)
+			show(t)
 		}
 	}()
 	if _, err := os.ReadFile(filepath.Join(dir, "back")); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ETIMEDOUT) {
 		t.Errorf("a read without the registry: %v", err)
 	}
-	lab.reg.show(t)
+	show(t)
 	shown = true
 	eventually(t, "reads work again", func() bool {
 		got, err := os.ReadFile(filepath.Join(dir, "back"))

@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/peelfs/peelfs/internal/peers"
 )
 
 // lab is what all tests of a run share: the registry with the images in it, and
@@ -21,8 +22,8 @@ import (
 var lab struct {
 	dir    string
 	peelfs string
-	reg    *registry
-	podman *podman
+	reg    *peers.Registry
+	podman *peers.Podman
 }
 
 const fixture = "../../testdata/fixture"
@@ -49,16 +50,16 @@ func run(m *testing.M) int {
 		fmt.Println("interop:", err)
 		return 1
 	}
-	if lab.reg, err = startRegistry(filepath.Join(lab.dir, "registry")); err != nil {
+	if lab.reg, err = peers.StartRegistry(filepath.Join(lab.dir, "registry")); err != nil {
 		fmt.Println("interop:", err)
 		return 1
 	}
-	defer lab.reg.stop()
-	if lab.podman, err = newPodman(filepath.Join(lab.dir, "containers")); err != nil {
+	defer lab.reg.Close()
+	if lab.podman, err = peers.NewPodman(filepath.Join(lab.dir, "containers")); err != nil {
 		fmt.Println("interop:", err)
 		return 1
 	}
-	defer lab.podman.close()
+	defer lab.podman.Close()
 	return m.Run()
 }
 
@@ -89,23 +90,11 @@ func must(t *testing.T, name string, args ...string) string {
 	return out
 }
 
-// capture runs a command for at most two minutes; its error holds its stderr.
+// capture runs a command for at most two minutes.
 func capture(ctx context.Context, env []string, name string, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Env = env
-	return finish(cmd)
-}
-
-func finish(cmd *exec.Cmd) (string, error) {
-	var out, diag bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &diag
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(diag.String()))
-	}
-	return out.String(), nil
+	return peers.Run(ctx, env, name, args...)
 }
 
 // exitCode is what err says about how a command ended; -1 if it says nothing.
@@ -158,7 +147,7 @@ func (b *box) command(args ...string) *exec.Cmd {
 }
 
 // try runs peelfs and returns its stdout.
-func (b *box) try(args ...string) (string, error) { return finish(b.command(args...)) }
+func (b *box) try(args ...string) (string, error) { return peers.Finish(b.command(args...)) }
 
 // peelfs runs peelfs and ends the test if it fails.
 func (b *box) peelfs(args ...string) string {

@@ -3,74 +3,50 @@
 package interop
 
 import (
-	"context"
-	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
-// podman keeps its images in a storage of its own below a temporary directory,
-// with the kernel's overlayfs.
-type podman struct {
-	env []string
-	dir string
-}
-
-const storageConf = `[storage]
-driver = "overlay"
-graphroot = %q
-runroot = %q
-`
-
-func newPodman(dir string) (*podman, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	conf := filepath.Join(dir, "storage.conf")
-	text := fmt.Sprintf(storageConf, filepath.Join(dir, "store"), filepath.Join(dir, "run"))
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return nil, err
-	}
-	policy := filepath.Join(dir, "policy.json")
-	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {
-		return nil, err
-	}
-	return &podman{
-		dir: dir,
-		env: append(os.Environ(), "CONTAINERS_STORAGE_CONF="+conf, "BUILDAH_ISOLATION=chroot"),
-	}, nil
-}
-
-func (p *podman) close() {
-	_, _ = capture(context.Background(), p.env, "podman", "image", "umount", "-a", "-f")
-	_, _ = capture(context.Background(), p.env, "umount", filepath.Join(p.dir, "store/overlay"))
-	_ = os.RemoveAll(p.dir)
-}
-
-// run runs podman, buildah or skopeo on this storage.
-func (p *podman) run(t *testing.T, name string, args ...string) string {
+// push copies source, in skopeo's words, to name in the registry.
+func push(t *testing.T, source, name string, flags ...string) string {
 	t.Helper()
-	out, err := capture(t.Context(), p.env, name, args...)
+	ref, err := lab.reg.Push(t.Context(), source, name, flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(out)
+	return ref
 }
 
-// mount pulls ref and mounts it with the kernel's overlayfs.
-func (p *podman) mount(t *testing.T, ref string) string {
+// show makes a hidden registry reachable again.
+func show(t *testing.T) {
 	t.Helper()
-	p.run(t, "podman", "pull", "-q", "--tls-verify=false", ref)
-	t.Cleanup(func() { p.run(t, "podman", "image", "umount", "-f", ref) })
-	dir := p.run(t, "podman", "image", "mount", ref)
-	// "podman image mount" prints the directory alone, or after the image's name.
-	fields := strings.Fields(dir)
-	if len(fields) == 0 {
-		t.Fatalf("podman image mount %s printed nothing", ref)
+	if err := lab.reg.Show(); err != nil {
+		t.Fatal(err)
 	}
-	return fields[len(fields)-1]
+}
+
+// podman runs podman, buildah or skopeo on the lab's storage.
+func podman(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := lab.podman.Run(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// overlay pulls ref with podman and mounts it with the kernel's overlayfs.
+func overlay(t *testing.T, ref string) string {
+	t.Helper()
+	if err := lab.podman.Pull(t.Context(), ref); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := lab.podman.Mount(t.Context(), ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { podman(t, "podman", "image", "umount", "-f", ref) })
+	return dir
 }
 
 // unpack lets umoci unpack an image of an OCI layout and returns the root.
@@ -79,4 +55,20 @@ func unpack(t *testing.T, layout, name string) string {
 	bundle := filepath.Join(t.TempDir(), "bundle")
 	must(t, "umoci", "unpack", "--image", layout+":"+name, bundle)
 	return filepath.Join(bundle, "rootfs")
+}
+
+// buildDebian makes an image of three layers with Debian's own tools: what
+// mmdebstrap installs, packages on top, and packages and files removed.
+func buildDebian(t *testing.T) string {
+	t.Helper()
+	image, err := lab.podman.BuildDebian(t.Context(), "debian", []string{"ca-certificates"},
+		"apt-get update -q; apt-get install -y -q --no-install-recommends iputils-ping file",
+		"apt-get purge -y -q file; rm -rf /usr/share/doc /var/lib/apt/lists/*; chmod 700 /srv; "+
+			"mkdir -p /opt/x; ln /usr/bin/env /opt/x/env; touch -d 1999-01-01 /opt/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := lab.reg.Ref("debian:3")
+	podman(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "containers-storage:"+image, "docker://"+ref)
+	return ref
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/peelfs/peelfs/internal/peers"
 )
 
 // nobody is a user without any rights.
@@ -29,7 +31,7 @@ func (b *box) shell(script string) (string, error) {
 	cmd := exec.CommandContext(b.t.Context(), "sh", "-c", script)
 	cmd.Env, cmd.Dir = b.env(), b.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: b.cred}
-	return finish(cmd)
+	return peers.Finish(cmd)
 }
 
 // An ordinary user mounts through fusermount3, with a cache of their own, reads

@@ -1,6 +1,4 @@
-//go:build interop
-
-package interop
+package peers
 
 import (
 	"context"
@@ -15,15 +13,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
-// registry is Debian's docker-registry behind a proxy of our own that writes
+// Registry is Debian's docker-registry behind a proxy of our own that writes
 // down each request as it arrives: the registry's own log has a line only when
 // an answer is over, which may be after its reader went on.
-type registry struct {
-	addr    string // of the proxy: what references name
+type Registry struct {
+	Addr    string // of the proxy: what references name
 	process *exec.Cmd
 	proxy   *http.Server
 	served  chan struct{}
@@ -31,16 +28,16 @@ type registry struct {
 
 	mu struct {
 		sync.Mutex
-		log []request
+		log []Request
 	}
 }
 
-// A request is one line of the log.
-type request struct {
-	method, path, ranges, agent string
+// A Request is one line of the log.
+type Request struct {
+	Method, Path, Range, Agent string
 }
 
-func (r request) String() string { return strings.TrimSpace(r.method + " " + r.path + " " + r.ranges) }
+func (r Request) String() string { return strings.TrimSpace(r.Method + " " + r.Path + " " + r.Range) }
 
 const registryConfig = `version: 0.1
 log: {level: error, accesslog: {disabled: true}}
@@ -49,7 +46,9 @@ http: {addr: %q}
 compatibility: {schema1: {enabled: true}}
 `
 
-func startRegistry(dir string) (*registry, error) {
+// StartRegistry runs docker-registry on free ports of loopback, with its data
+// below dir, and returns when it answers.
+func StartRegistry(dir string) (*Registry, error) {
 	backend, err := freePort()
 	if err != nil {
 		return nil, err
@@ -62,7 +61,7 @@ func startRegistry(dir string) (*registry, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
-	r := &registry{backend: &url.URL{Scheme: "http", Host: backend}}
+	r := &Registry{backend: &url.URL{Scheme: "http", Host: backend}}
 	r.process = exec.Command("docker-registry", "serve", config)
 	r.process.Stderr = os.Stderr
 	if err := r.process.Start(); err != nil {
@@ -74,13 +73,34 @@ func startRegistry(dir string) (*registry, error) {
 	return r, r.waitUntilUp()
 }
 
-// listen starts the proxy at addr.
-func (r *registry) listen(addr string) error {
+// Backend is the address of docker-registry itself, past the proxy.
+func (r *Registry) Backend() string { return r.backend.Host }
+
+// Ref is a reference to name in this registry.
+func (r *Registry) Ref(name string) string { return r.Addr + "/" + name }
+
+// Close ends the registry; its data stays in its folder.
+func (r *Registry) Close() {
+	r.Hide()
+	_ = r.process.Process.Kill()
+	_ = r.process.Wait()
+}
+
+// Hide makes the registry unreachable, connections refused, until Show.
+func (r *Registry) Hide() {
+	_ = r.proxy.Close()
+	<-r.served
+}
+
+// Show makes the registry reachable again, at the same address.
+func (r *Registry) Show() error { return r.listen(r.Addr) }
+
+func (r *Registry) listen(addr string) error {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
-	r.addr = ln.Addr().String()
+	r.Addr = ln.Addr().String()
 	forward := &httputil.ReverseProxy{
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(r.backend)
@@ -100,68 +120,48 @@ func (r *registry) listen(addr string) error {
 	return nil
 }
 
-func (r *registry) remember(req *http.Request) {
+func (r *Registry) remember(req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mu.log = append(r.mu.log, request{req.Method, req.URL.Path, req.Header.Get("Range"), req.UserAgent()})
+	r.mu.log = append(r.mu.log, Request{req.Method, req.URL.Path, req.Header.Get("Range"), req.UserAgent()})
 }
 
-func (r *registry) waitUntilUp() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
+func (r *Registry) waitUntilUp() error {
+	deadline := time.After(30 * time.Second)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		resp, err := http.Get(r.backend.String() + "/v2/")
 		if err == nil {
-			resp.Body.Close()
-			return nil
+			return resp.Body.Close()
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
+		case <-deadline:
 			return fmt.Errorf("docker-registry does not answer: %w", err)
 		}
 	}
 }
 
-func (r *registry) stop() {
-	r.hide()
-	_ = r.process.Process.Kill()
-	_ = r.process.Wait()
-}
-
-// hide makes the registry unreachable, connections refused, until show.
-func (r *registry) hide() {
-	_ = r.proxy.Close()
-	<-r.served
-}
-
-func (r *registry) show(t *testing.T) {
-	t.Helper()
-	if err := r.listen(r.addr); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// requests returns what peelfs asked since mark, and the mark for the next call.
-func (r *registry) requests(mark int) ([]request, int) {
+// Requests returns what peelfs asked since mark, and the mark for the next call.
+func (r *Registry) Requests(mark int) ([]Request, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var ours []request
+	var ours []Request
 	for _, q := range r.mu.log[mark:] {
-		if strings.Contains(q.agent, "peelfs") {
+		if strings.Contains(q.Agent, "peelfs") {
 			ours = append(ours, q)
 		}
 	}
 	return ours, len(r.mu.log)
 }
 
-// blobs are the digests of the blobs that were asked for, each as often as it was.
-func blobs(requests []request) []string {
+// Blobs are the digests of the blobs that were asked for, sorted, each as often
+// as it was.
+func Blobs(requests []Request) []string {
 	var digests []string
 	for _, q := range requests {
-		if _, digest, ok := strings.Cut(q.path, "/blobs/"); ok && q.method == http.MethodGet {
+		if _, digest, ok := strings.Cut(q.Path, "/blobs/"); ok && q.Method == http.MethodGet {
 			digests = append(digests, digest)
 		}
 	}
@@ -169,26 +169,13 @@ func blobs(requests []request) []string {
 	return digests
 }
 
-// ref is a reference to name in this registry.
-func (r *registry) ref(name string) string { return r.addr + "/" + name }
-
-// push copies source, in skopeo's words, to name. The bytes stay as they are
-// unless flags say otherwise.
-func (r *registry) push(t *testing.T, source, name string, flags ...string) string {
-	t.Helper()
+// Push copies source, in skopeo's words, to name and returns the reference. The
+// bytes stay as they are unless flags of skopeo say otherwise.
+func (r *Registry) Push(ctx context.Context, source, name string, flags ...string) (string, error) {
 	if len(flags) == 0 {
 		flags = []string{"--preserve-digests"}
 	}
 	args := append([]string{"copy", "-q", "--dest-tls-verify=false"}, flags...)
-	must(t, "skopeo", append(args, source, "docker://"+r.ref(name))...)
-	return r.ref(name)
-}
-
-func freePort() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	_, err := Run(ctx, nil, "skopeo", append(args, source, "docker://"+r.Ref(name))...)
+	return r.Ref(name), err
 }
