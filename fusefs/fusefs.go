@@ -63,6 +63,7 @@ type Stats struct {
 	Waits     uint64            // requests that had to wait for data
 	Slow      uint64            // those that waited for more than a second
 	Failed    uint64            // requests that failed for want of data
+	Signals   uint64            // looks at the signals of an interrupted caller
 }
 
 // UnmountOptions say how Unmount goes about it.

@@ -160,7 +160,7 @@ func (s *Server) Stats() Stats {
 	t := s.tree
 	return Stats{
 		Requests: t.requests(), BytesRead: t.bytesRead.Load(),
-		Waits: t.waits.Load(), Slow: t.slow.Load(), Failed: t.failed.Load(),
+		Waits: t.waits.Load(), Slow: t.slow.Load(), Failed: t.failed.Load(), Signals: t.interrupts.Load(),
 	}
 }
 

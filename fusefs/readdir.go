@@ -1,8 +1,6 @@
 package fusefs
 
 import (
-	"unsafe"
-
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/peelfs/peelfs/layers/view"
 )
@@ -80,7 +78,8 @@ func (l *lister) dots(from, self, parent uint64) bool {
 	return ok
 }
 
-// entries adds those of dir from the index first on. It does not allocate.
+// entries adds those of dir from the index first on. It allocates nothing for
+// names of up to 32 bytes, of which there can be a million.
 func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
 	for i := first; i < uint64(dir.Len()); i++ {
 		name, ino, kind := dir.Entry(int(i))
@@ -88,7 +87,7 @@ func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
 			continue // ours covers it
 		}
 		entry, ok := l.add(fuse.DirEntry{
-			Name: unsafe.String(unsafe.SliceData(name), len(name)), // copied at once
+			Name: string(name), // on the stack, but for long ones
 			Ino:  uint64(ino), Mode: modeOf(kind), Off: i + dots + 1,
 		})
 		if !ok {

@@ -27,7 +27,7 @@ type session struct {
 	closed   sync.Once
 	watchers sync.WaitGroup
 
-	waits, slow atomic.Uint64
+	waits, slow, interrupts atomic.Uint64 // see Stats
 }
 
 // close fails all requests that wait.
@@ -129,6 +129,7 @@ func (r *request) watch(finished <-chan struct{}) {
 			recheck = ticker.C
 		case <-recheck:
 		}
+		r.interrupts.Add(1)
 		if wantsToStop(r.caller) || connectionLost(r.device) {
 			r.end(context.Canceled)
 			return
