@@ -63,24 +63,18 @@ var (
 	ErrStale = errkind.New(errkind.Invalid, "no such inode")
 )
 
-// Attr is what stat shows of an inode.
-type Attr struct {
-	Ino          Ino
-	Kind         index.Kind // never Link or Whiteout
-	Mode         uint32     // permission, set-id and sticky bits: 07777
-	UID, GID     uint32
-	Sec          int64 // mtime, seconds since 1970, may be negative
-	Nsec         uint32
-	Size         int64  // of files, and the length of what Readlink returns
-	Nlink        uint32 // the names that the view shows; 1 for directories
-	Major, Minor uint32
-}
-
 // View is the merged tree. It is safe for concurrent use. It has nothing to
 // close: the layers belong to the caller.
 type View struct {
 	layers []slot // base first
 	opt    Options
+	root   *node
+
+	nodes    table[*node]  // directories that something was looked for in, by Ino
+	ownDirs  table[*Dir]   // listings of layers' own trees, by Ino
+	targets  table[target] // of hard links to lower layers, by place
+	nlinks   table[uint32] // of objects with several names, by place
+	borrowed atomic.Pointer[borrowed]
 }
 
 // slot is one layer and its index, once that is at hand.
@@ -91,63 +85,189 @@ type slot struct {
 
 // New returns the view of a stack of layers, base first. It does no I/O.
 func New(layers []Layer, opt Options) *View {
-	v := &View{layers: make([]slot, len(layers)), opt: opt}
+	v := &View{layers: make([]slot, len(layers)), opt: opt, root: newNode(nil, "", place{})}
 	for i, l := range layers {
 		v.layers[i].layer = l
 	}
+	v.borrowed.Store(&borrowed{floor: len(layers), names: map[uint64]uint32{}})
 	return v
 }
 
-// Root returns the attributes of the root directory.
+// Len is the number of layers.
+func (v *View) Len() int { return len(v.layers) }
+
+// Root returns the attributes of the root directory. They are those of the
+// topmost layer with an entry for it: where none has, all layers are asked.
 func (v *View) Root(ctx context.Context) (Attr, error) { return v.Attr(ctx, RootIno) }
 
 // Lookup finds a name in a directory. It returns ErrNotExist when the view has
-// no such name, ErrNotDir when dir is no directory.
+// no such name, ErrNotDir when dir is no directory. Names with a slash, "." and
+// ".." are nothing's name.
 func (v *View) Lookup(ctx context.Context, dir Ino, name string) (Attr, error) {
-	panic("todo")
+	for {
+		a, err := v.lookup(dir, name)
+		if !v.fetched(ctx, &err) {
+			return a, err
+		}
+	}
 }
 
-// Attr returns the attributes of an inode, ErrStale when there is none.
-func (v *View) Attr(ctx context.Context, ino Ino) (Attr, error) { panic("todo") }
+func (v *View) lookup(dir Ino, name string) (Attr, error) {
+	if dir.own() {
+		return v.ownLookup(dir, name)
+	}
+	n, err := v.node(dir)
+	if err != nil {
+		return Attr{}, err
+	}
+	p, e, err := v.child(n, name)
+	if err != nil {
+		return Attr{}, err
+	}
+	return v.describe(p, e)
+}
 
-// Provisional returns the attributes of a directory as far as the layers at
-// hand tell, without fetching anything, and whether they are final.
-func (v *View) Provisional(dir Ino) (a Attr, final bool) { panic("todo") }
+// Attr returns the attributes of an inode, ErrStale when no layer has it.
+func (v *View) Attr(ctx context.Context, ino Ino) (Attr, error) {
+	for tries := 0; ; tries++ {
+		a, err := v.attr(ino)
+		m, ok := err.(missing)
+		switch {
+		case !ok:
+			return a, err
+		case tries == 0:
+			err = v.fetch(ctx, uint32(m))
+		default: // nothing above describes the directory: the rest may all be needed
+			err = v.gather(ctx, m, func() error { _, err := v.attr(ino); return err })
+		}
+		if err != nil {
+			return Attr{}, err
+		}
+	}
+}
 
-// ReadDir returns the complete listing of a directory. Further calls are cheap.
-func (v *View) ReadDir(ctx context.Context, dir Ino) (*Dir, error) { panic("todo") }
+func (v *View) attr(ino Ino) (Attr, error) {
+	if ino.own() {
+		return v.ownAttr(ino)
+	}
+	p, _, err := v.locate(ino)
+	if err != nil {
+		return Attr{}, err
+	}
+	if p.entry == 0 {
+		return v.describeImplied(v.root, p)
+	}
+	e, err := v.entryOf(p)
+	if err != nil {
+		return Attr{}, err
+	}
+	if e.Kind == index.Whiteout {
+		return Attr{}, ErrStale
+	}
+	a, err := v.describe(p, e)
+	if err == nil && a.Ino != ino {
+		return Attr{}, ErrStale
+	}
+	return a, err
+}
+
+// Provisional returns the attributes of a directory as far as the layers at hand
+// tell, without waiting, and whether they are final. Until then they are those
+// of a directory that no layer describes.
+func (v *View) Provisional(dir Ino) (a Attr, final bool) {
+	if a, err := v.attr(dir); err == nil {
+		return a, true
+	}
+	return impliedAttr(dir), false
+}
+
+// ReadDir returns the complete listing of a directory. It needs every layer that
+// may have a part of it, and fetches those at once; further calls are cheap.
+func (v *View) ReadDir(ctx context.Context, dir Ino) (*Dir, error) {
+	var n *node
+	for {
+		d, err := v.listing(dir, &n)
+		m, ok := err.(missing)
+		switch {
+		case !ok:
+			return d, err
+		case n == nil:
+			err = v.fetch(ctx, uint32(m))
+		default:
+			err = v.gather(ctx, m, func() error { _, err := v.list(n); return err })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// listing is the listing of dir; n becomes its node once that is known.
+func (v *View) listing(dir Ino, n **node) (*Dir, error) {
+	if dir.own() {
+		return v.ownList(dir)
+	}
+	var err error
+	if *n == nil {
+		if *n, err = v.node(dir); err != nil {
+			return nil, err
+		}
+	}
+	return v.list(*n)
+}
 
 // Parent returns the directory that a directory is in. The root of the view,
 // and of a layer's own tree, is its own parent.
-func (v *View) Parent(ctx context.Context, dir Ino) (Ino, error) { panic("todo") }
-
-// Readlink returns the target of a symbolic link. The caller must not change it.
-func (v *View) Readlink(ctx context.Context, ino Ino) ([]byte, error) { panic("todo") }
-
-// XattrNames returns the names of an inode's extended attributes.
-func (v *View) XattrNames(ctx context.Context, ino Ino) ([]string, error) { panic("todo") }
-
-// Xattr returns one extended attribute, and whether there is one of that name.
-// The caller must not change the value.
-func (v *View) Xattr(ctx context.Context, ino Ino, name string) (value []byte, ok bool, err error) {
-	panic("todo")
+func (v *View) Parent(ctx context.Context, dir Ino) (Ino, error) {
+	for {
+		ino, err := v.parent(dir)
+		if !v.fetched(ctx, &err) {
+			return ino, err
+		}
+	}
 }
 
-// ReadAt reads content of a regular file. It returns exactly the smaller of
-// len(p) and what the file has behind off, or an error; at the end of the file
-// and beyond that is 0 and no error.
-func (v *View) ReadAt(ctx context.Context, ino Ino, p []byte, off int64) (int, error) {
-	panic("todo")
+func (v *View) parent(dir Ino) (Ino, error) {
+	if dir.own() {
+		return v.ownParent(dir)
+	}
+	n, err := v.node(dir)
+	if err != nil {
+		return 0, err
+	}
+	if n.parent == nil {
+		return RootIno, nil
+	}
+	return v.inoOf(n.parent), nil
 }
 
-// LayerOf says which layer decides about an inode, 0 being the base; -1 for the
-// root while that is not known, and for a root that no layer describes.
-func (v *View) LayerOf(ino Ino) int { panic("todo") }
+// inoOf is the number of a directory.
+func (v *View) inoOf(n *node) Ino {
+	if n.parent == nil {
+		return RootIno
+	}
+	return v.number(n.at)
+}
+
+// LayerOf says which layer decides about an inode, 0 being the base: where a
+// file's content is, or the topmost in which a directory appears. The root
+// belongs to the layer that gives its attributes: -1 while that is not known,
+// and when none does.
+func (v *View) LayerOf(ino Ino) int {
+	if ino == RootIno {
+		if k := v.root.known.Load(); k.described && k.attr != nowhere {
+			return int(k.attr.layer)
+		}
+		return -1
+	}
+	p, _, err := v.locate(ino)
+	if err != nil {
+		return -1
+	}
+	return int(p.layer)
+}
 
 // LayerRoot is the root of the own tree of layer n, 0 being the base: what that
-// layer alone has, with its markers as files by their names in the layer. All
-// other calls work on the inodes below it.
-func (v *View) LayerRoot(n int) Ino { panic("todo") }
-
-// Len is the number of layers.
-func (v *View) Len() int { return len(v.layers) }
+// layer alone has, with its markers as files by their names in the layer, and
+// without hard links to other layers. All calls work on the inodes below it.
+func (v *View) LayerRoot(n int) Ino { return ownNumber(place{layer: uint32(n)}, noMarker) }

@@ -1,0 +1,133 @@
+package view
+
+import (
+	"context"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/index"
+)
+
+// open is what stands behind an inode number: the place that it names, the entry
+// that has content and attributes, and what that says. A marker is an empty file
+// that no entry stands behind.
+func (v *View) open(ino Ino) (p, object place, e index.Entry, err error) {
+	p, m, err := v.locate(ino)
+	if err != nil {
+		return p, p, e, err
+	}
+	if ino == RootIno {
+		return p, p, index.Entry{Kind: index.Dir}, nil
+	}
+	if e, err = v.entryOf(p); err != nil {
+		return p, p, e, err
+	}
+	if m != noMarker || e.Kind == index.Whiteout && ino.own() {
+		return p, nowhere, index.Entry{Kind: index.File}, nil
+	}
+	if e.Kind == index.Whiteout || e.Kind == index.Link && ino.own() {
+		return p, p, e, ErrStale
+	}
+	object, e, err = v.object(p, e)
+	return p, object, e, err
+}
+
+// ReadAt reads content of a regular file. It returns exactly the smaller of
+// len(p) and what the file has behind off, or an error; at the end of the file
+// and beyond that is 0 and no error.
+func (v *View) ReadAt(ctx context.Context, ino Ino, p []byte, off int64) (int, error) {
+	object, size, err := v.file(ctx, ino)
+	if err != nil {
+		return 0, err
+	}
+	if off < 0 {
+		return 0, errkind.New(errkind.Invalid, "read at offset %d", off)
+	}
+	if off >= size || len(p) == 0 {
+		return 0, nil
+	}
+	p = p[:min(int64(len(p)), size-off)]
+	n, err := v.layers[object.layer].layer.ReadAt(ctx, object.entry, p, off)
+	if err == nil && n != len(p) {
+		err = errkind.New(errkind.Internal, "layer %d: read %d of %d bytes", object.layer, n, len(p))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+// file is the entry that has a regular file's content, and its size.
+func (v *View) file(ctx context.Context, ino Ino) (place, int64, error) {
+	for {
+		_, object, e, err := v.open(ino)
+		if v.fetched(ctx, &err) {
+			continue
+		}
+		if err == nil && e.Kind != index.File {
+			err = errkind.New(errkind.Invalid, "not a regular file")
+		}
+		return object, e.Size, err
+	}
+}
+
+// XattrNames returns the names of an inode's extended attributes, ascending.
+func (v *View) XattrNames(ctx context.Context, ino Ino) ([]string, error) {
+	x, id, err := v.xattrs(ctx, ino)
+	if x == nil || err != nil {
+		return nil, err
+	}
+	var names []string
+	for name := range x.Xattrs(id) {
+		names = append(names, string(name))
+	}
+	return names, nil
+}
+
+// Xattr returns one extended attribute, and whether there is one of that name.
+// The caller must not change the value.
+func (v *View) Xattr(ctx context.Context, ino Ino, name string) (value []byte, ok bool, err error) {
+	x, id, err := v.xattrs(ctx, ino)
+	if x == nil || err != nil {
+		return nil, false, err
+	}
+	value, ok = x.Xattr(id, name)
+	return value, ok, nil
+}
+
+// xattrs is the entry that has an inode's extended attributes; a nil index when
+// it has none.
+func (v *View) xattrs(ctx context.Context, ino Ino) (*index.Index, uint32, error) {
+	for {
+		x, id, err := v.localXattrs(ino)
+		if !v.fetched(ctx, &err) {
+			return x, id, err
+		}
+	}
+}
+
+func (v *View) localXattrs(ino Ino) (*index.Index, uint32, error) {
+	p, object, e, err := v.open(ino)
+	if err != nil {
+		return nil, 0, err
+	}
+	if e.Kind == index.Dir && !ino.own() && (e.Flags&index.Implied != 0 || ino == RootIno) {
+		if object, err = v.describing(p); err != nil {
+			return nil, 0, err
+		}
+	}
+	if object == nowhere {
+		return nil, 0, nil
+	}
+	x, err := v.index(object.layer)
+	return x, object.entry, err
+}
+
+// describing is the entry that gives the attributes of the directory whose
+// topmost entry is p.
+func (v *View) describing(p place) (place, error) {
+	n, err := v.directory(p)
+	if err != nil {
+		return place{}, err
+	}
+	return v.described(n)
+}

@@ -1,0 +1,42 @@
+package view
+
+import "sync"
+
+const shards = 64
+
+// table maps places and inode numbers to what is remembered of them. What goes
+// in never changes, so the first value for a key stays. The zero table is empty.
+type table[V any] struct {
+	shard [shards]struct {
+		mu struct {
+			sync.RWMutex
+			m map[uint64]V
+		}
+	}
+}
+
+// shardOf spreads neighbours over the shards.
+func shardOf(key uint64) uint64 { return (key * 0x9e3779b97f4a7c15) >> (64 - 6) }
+
+func (t *table[V]) get(key uint64) (V, bool) {
+	s := &t.shard[shardOf(key)]
+	s.mu.RLock()
+	val, ok := s.mu.m[key]
+	s.mu.RUnlock()
+	return val, ok
+}
+
+// put remembers val unless there is a value, and returns what is remembered.
+func (t *table[V]) put(key uint64, val V) V {
+	s := &t.shard[shardOf(key)]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if had, ok := s.mu.m[key]; ok {
+		return had
+	}
+	if s.mu.m == nil {
+		s.mu.m = make(map[uint64]V)
+	}
+	s.mu.m[key] = val
+	return val
+}
