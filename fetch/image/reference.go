@@ -40,7 +40,8 @@ type Reference struct {
 //	[docker://]NAME[:TAG][@DIGEST]
 //	oci:DIR[:TAG]  oci-archive:FILE[:TAG]  docker-archive:FILE[:REF]  docker-daemon:REF
 //
-// NAME is completed as docker does (docker.io, library/, latest). File paths are
+// A path ends at its first colon, or at a digest, which may follow any form. The
+// word of a transport wins over an image of that name. NAME is completed as docker does (docker.io, library/, latest). File paths are
 // made absolute, so that what String prints is good in any directory. All
 // errors are of kind Invalid.
 func ParseReference(s string) (Reference, error) {
@@ -54,16 +55,12 @@ func ParseReference(s string) (Reference, error) {
 		return parseName(DockerDaemon, s, rest)
 	}
 	for _, transport := range []string{OCI, OCIArchive, DockerArchive} {
-		if rest, ok := strings.CutPrefix(s, transport+":"); ok && !isOtherName(transport, rest) {
+		if rest, ok := strings.CutPrefix(s, transport+":"); ok {
 			return parsePath(transport, s, rest)
 		}
 	}
 	return parseName(Docker, s, s)
 }
-
-// isOtherName tells "oci:1.2", an image called oci, from a layout: nobody can,
-// so a transport's word always wins.
-func isOtherName(string, string) bool { return false }
 
 func parseName(transport, whole, s string) (Reference, error) {
 	named, err := reference.ParseNormalizedNamed(s)
@@ -83,6 +80,10 @@ func parseName(transport, whole, s string) (Reference, error) {
 }
 
 func parsePath(transport, whole, s string) (Reference, error) {
+	var d digest.Digest
+	if i := strings.LastIndexByte(s, '@'); i >= 0 && digest.Digest(s[i+1:]).Validate() == nil {
+		s, d = s[:i], digest.Digest(s[i+1:])
+	}
 	path, tag, _ := strings.Cut(s, ":")
 	if path == "" {
 		return Reference{}, errkind.New(errkind.Invalid, "reference %q names no file", whole)
@@ -91,7 +92,7 @@ func parsePath(transport, whole, s string) (Reference, error) {
 	if err != nil {
 		return Reference{}, errkind.Wrap(errkind.Invalid, err)
 	}
-	return Reference{transport: transport, path: abs, tag: tag}, nil
+	return Reference{transport: transport, path: abs, tag: tag, digest: d}, nil
 }
 
 func invalid(s string, err error) error {
@@ -169,6 +170,12 @@ func (r Reference) Familiar() string {
 		return rest
 	}
 	return s
+}
+
+// Daemon is the name by which a docker daemon knows the image.
+func (r Reference) Daemon() string {
+	r.transport = Docker
+	return r.Familiar()
 }
 
 // WithDigest is r pinned to d; the tag stays as a comment.

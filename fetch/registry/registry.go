@@ -133,6 +133,19 @@ func (r *Repository) attempts() *attempts {
 	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }}
 }
 
+// SpeaksV2 reports whether the registry has this protocol at all. It is one
+// request, for when nothing was found; where it fails, the answer is yes.
+func (r *Repository) SpeaksV2(ctx context.Context) bool {
+	u := r.url("")
+	u.Path = "/v2/"
+	resp, err := r.do(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		return true
+	}
+	resp.Body.Close()
+	return resp.StatusCode != http.StatusNotFound || resp.Header.Get("Docker-Distribution-Api-Version") != ""
+}
+
 func acceptManifests() http.Header { return http.Header{"Accept": {manifest.Accept}} }
 
 // Head says what a tag or a digest means now. The descriptor has Data if the

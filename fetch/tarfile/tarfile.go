@@ -68,8 +68,20 @@ func Open(ctx context.Context, name, tmpDir string) (*File, error) {
 		f.Close()
 		return nil, err
 	}
-	label := fmt.Sprintf("%s@%d.%d", name, st.Size(), st.ModTime().UnixNano())
-	return open(ctx, f, label, tmpDir)
+	return open(ctx, f, labelOf(name, st), tmpDir)
+}
+
+// LabelOf names the state of the archive at path: it changes when the file does.
+func LabelOf(path string) (string, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	return labelOf(path, st), nil
+}
+
+func labelOf(path string, st fs.FileInfo) string {
+	return fmt.Sprintf("%s@%d.%d", path, st.Size(), st.ModTime().UnixNano())
 }
 
 // Spool reads an archive from a stream into a nameless file and indexes it.

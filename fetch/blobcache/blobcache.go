@@ -1,0 +1,92 @@
+// Package blobcache keeps manifests and configurations by their digest.
+//
+// What Get returns has the digest that it was asked for: every read is verified,
+// and what does not match is removed. The cache may be lost, shared between
+// processes, or full; none of that makes a caller fail.
+package blobcache
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/internal/atomicfile"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// Cache is a directory blobs/ALG/HEX. The zero value keeps nothing.
+type Cache struct{ dir string }
+
+// New is the cache within dir; "" keeps nothing.
+func New(dir string) Cache {
+	if dir == "" {
+		return Cache{}
+	}
+	return Cache{filepath.Join(dir, "blobs")}
+}
+
+func (c Cache) path(d digest.Digest) string {
+	return filepath.Join(c.dir, d.Algorithm().String(), d.Encoded())
+}
+
+// Get returns the bytes with digest d, if they are here and at most limit.
+func (c Cache) Get(d digest.Digest, limit int64) ([]byte, bool) {
+	if c.dir == "" || d.Validate() != nil {
+		return nil, false
+	}
+	f, err := os.Open(c.path(d))
+	if err != nil {
+		return nil, false
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil || int64(len(raw)) > limit {
+		return nil, false
+	}
+	if d.Algorithm().FromBytes(raw) != d {
+		os.Remove(c.path(d))
+		return nil, false
+	}
+	return raw, true
+}
+
+// Put keeps raw, whose digest is d; another digest is an error (Corrupt). That
+// there is no room is none.
+func (c Cache) Put(d digest.Digest, raw []byte) error {
+	if err := Verify(d, raw); err != nil {
+		return err
+	}
+	if c.dir == "" {
+		return nil
+	}
+	if known, ok := c.Get(d, int64(len(raw))); ok && bytes.Equal(known, raw) {
+		return nil
+	}
+	path := c.path(d)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil
+	}
+	_ = atomicfile.Write(path, raw, 0o644) // the next one will read it again
+	return nil
+}
+
+var errDigest = errors.New("digest does not match")
+
+// Verify is nil if raw has the digest d, else of kind Corrupt, or Unsupported for
+// a digest that cannot be computed.
+func Verify(d digest.Digest, raw []byte) error {
+	switch err := d.Validate(); {
+	case errors.Is(err, digest.ErrDigestUnsupported):
+		return errkind.New(errkind.Unsupported, "digest %q: unknown algorithm", d)
+	case err != nil:
+		return errkind.New(errkind.Corrupt, "digest %q: %w", d, err)
+	}
+	if got := d.Algorithm().FromBytes(raw); got != d {
+		return errkind.New(errkind.Corrupt, "%w: these are %s and not %s", errDigest, got, d)
+	}
+	return nil
+}

@@ -1,0 +1,139 @@
+package fetch
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/peelfs/peelfs/fetch/image"
+	"github.com/peelfs/peelfs/fetch/registryv1"
+	"github.com/peelfs/peelfs/fetch/schema1"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// onlyV1 reports whether ref is to be read by the first protocol and no other.
+func (c *Client) onlyV1(ref Reference) bool {
+	return ref.Transport() == image.Docker && c.cfg.RegistryAPI == "v1"
+}
+
+// tryV1 reports whether an error of the second protocol is a reason to try the
+// first: the registry knows nothing, and has not even the second one.
+func (c *Client) tryV1(ctx context.Context, ref Reference, err error) bool {
+	return ref.Transport() == image.Docker && c.cfg.RegistryAPI == "auto" && ref.Digest() == "" &&
+		errkind.Is(err, errkind.NotFound) && !c.repository(ref).SpeaksV2(ctx)
+}
+
+// bothFailed is the error where neither protocol worked.
+func bothFailed(v2, v1 error) error {
+	return errkind.New(errkind.Of(v2), "%w; nor by the first registry protocol: %w", v2, v1)
+}
+
+func (c *Client) sessionV1(ref Reference) (*registryv1.Session, error) {
+	return registryv1.New(registryv1.Options{
+		Host: ref.Domain(), Repository: ref.Repository(), Network: c.net, UserAgent: c.cfg.UserAgent,
+		Credentials: func(ctx context.Context) (string, string, string, error) {
+			cred, source, err := c.find.Find(ctx, ref.Domain(), ref.Repository())
+			return cred.Username, cred.Password, source, err
+		},
+		Retry: registryv1.Retry{Attempts: c.cfg.Retry.Attempts, First: c.cfg.Retry.First,
+			Longest: c.cfg.Retry.Max, Total: c.cfg.Retry.Budget, Sleep: c.cfg.Retry.Sleep},
+	})
+}
+
+// resolveV1 reads an image by the first protocol. Its manifest is our own record
+// of what the registry said, kept under its digest like any other: a reference
+// with that digest is resolved from the cache, and from nowhere else.
+func (c *Client) resolveV1(ctx context.Context, ref Reference) (*Image, error) {
+	s, err := c.sessionV1(ref)
+	if err != nil {
+		return nil, err
+	}
+	m, err := c.manifestV1(ctx, s, ref)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := m.Encode()
+	if err != nil {
+		return nil, err
+	}
+	config, _, err := m.Config()
+	if err != nil {
+		return nil, err
+	}
+	d := digest.FromBytes(raw)
+	img := &Image{Digest: d, ManifestDigest: d, MediaType: registryv1.MediaType, RawManifest: raw, RawConfig: config}
+	for _, l := range m.Layers {
+		blob := s.Layer(l)
+		img.Layers = append(img.Layers, Layer{Descriptor: unnamed("", l.Size), Blob: blob, Alias: blob.Alias()})
+		img.Size += max(l.Size, 0)
+	}
+	if err := c.cache.Put(d, raw); err != nil {
+		return nil, err
+	}
+	return img, decodeConfig(img)
+}
+
+func (c *Client) manifestV1(ctx context.Context, s *registryv1.Session, ref Reference) (*registryv1.Manifest, error) {
+	if ref.Digest() == "" {
+		return s.Resolve(ctx, ref.Tag())
+	}
+	raw, ok := c.cache.Get(ref.Digest(), registryv1.MaxManifest)
+	if !ok {
+		return nil, errkind.WithHint(errkind.New(errkind.NotFound, "%s is not in the cache, and a registry of the first protocol knows no digests", ref.Digest()),
+			"use the tag alone")
+	}
+	return registryv1.ParseManifest(raw)
+}
+
+// unnamed describes a layer of which the media type and, perhaps, the digest and
+// the size are unknown before it is read.
+func unnamed(d digest.Digest, size int64) ocispec.Descriptor {
+	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: d, Size: size}
+}
+
+// decodeConfig fills what follows from img.RawConfig.
+func decodeConfig(img *Image) error {
+	if err := json.Unmarshal(img.RawConfig, &img.Config); err != nil {
+		return errkind.New(errkind.Corrupt, "configuration: %w", err)
+	}
+	img.Platform, img.History = image.Normalize(img.Config.Platform), img.Config.History
+	return nil
+}
+
+// schema1 assembles what a manifest of the old schema describes. Its digest is
+// over its payload, and the sizes of its layers are not in it.
+func (w *walk) schema1(d Descriptor, mediaType string) (*Image, error) {
+	m, err := schema1.Parse(d.Data)
+	if err != nil {
+		return nil, err
+	}
+	if err := matches(d.Digest, m); err != nil {
+		return nil, err
+	}
+	if w.top == d.Digest {
+		w.top = m.Digest
+	}
+	img := &Image{Digest: w.top, ManifestDigest: m.Digest, MediaType: mediaType,
+		RawManifest: d.Data, RawConfig: m.Config}
+	for _, l := range m.Layers {
+		ld := unnamed(l.BlobSum, -1)
+		blob, err := w.src.Blob(ld)
+		if err != nil {
+			return nil, err
+		}
+		img.Layers = append(img.Layers, Layer{Descriptor: ld, Blob: blob})
+	}
+	return img, decodeConfig(img)
+}
+
+// matches checks the digest by which a schema 1 manifest was asked for or
+// announced: that of the payload, or of the whole document where a server
+// computes it so or we did.
+func matches(want digest.Digest, m *schema1.Manifest) error {
+	if want.Validate() != nil || want.Algorithm().FromBytes(m.Payload) != want {
+		return errkind.New(errkind.Corrupt, "manifest is %s and not %s", m.Digest, want)
+	}
+	return nil
+}
