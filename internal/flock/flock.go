@@ -90,3 +90,9 @@ func (l *File) set(kind int16, off, n int64) (bool, error) {
 		}
 	}
 }
+
+// Same reports whether fi describes the open lock file.
+func (l *File) Same(fi os.FileInfo) bool {
+	own, err := l.f.Stat()
+	return err == nil && os.SameFile(own, fi)
+}

@@ -287,3 +287,24 @@ func allocated(fi os.FileInfo) int64 {
 func (f *File) String() string {
 	return fmt.Sprintf("%s (%d of %d spans)", f.data.Name(), f.Present(), f.st.n)
 }
+
+// DiskSpace is the disk space of the data file of a space in dir, in bytes; 0 if
+// there is none.
+func DiskSpace(dir, space string) int64 {
+	return Allocated(filepath.Join(dir, "data."+space))
+}
+
+// Allocated is the disk space of the file at path, in bytes; 0 if there is none.
+func Allocated(path string) int64 {
+	fi, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return allocated(fi)
+}
+
+// Remove removes the files of a space from dir. Nobody may have them open.
+func Remove(dir, space string) {
+	os.Remove(filepath.Join(dir, "present."+space))
+	os.Remove(filepath.Join(dir, "data."+space))
+}

@@ -129,20 +129,21 @@ func (v *View) lookup(dir Ino, name string) (Attr, error) {
 
 // Attr returns the attributes of an inode, ErrStale when no layer has it.
 func (v *View) Attr(ctx context.Context, ino Ino) (Attr, error) {
-	for tries := 0; ; tries++ {
+	for last := missing(0); ; {
 		a, err := v.attr(ino)
 		m, ok := err.(missing)
 		switch {
 		case !ok:
 			return a, err
-		case tries == 0:
+		case m >= last:
 			err = v.fetch(ctx, uint32(m))
-		default: // nothing above describes the directory: the rest may all be needed
+		default: // no layer yet describes the directory: the rest may all be needed
 			err = v.gather(ctx, m, func() error { _, err := v.attr(ino); return err })
 		}
 		if err != nil {
 			return Attr{}, err
 		}
+		last = m
 	}
 }
 

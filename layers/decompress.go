@@ -1,0 +1,174 @@
+package layers
+
+import (
+	"bufio"
+	"bytes"
+	"compress/bzip2"
+	"context"
+	"errors"
+	"io"
+
+	kgzip "github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+	"github.com/zeebo/xxh3"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/inflate"
+)
+
+// Limits of the decoders: a frame that asks for more history is refused. 128 MiB
+// is what zstd --long=27 uses; xz -9 uses 64 MiB.
+const (
+	maxZstdWindow = 128 << 20
+	maxXzDict     = 128 << 20
+)
+
+// piece is a run of the tar on its way from the second stage to the third, which
+// releases it.
+type piece struct {
+	bytes   []byte
+	release func()
+}
+
+// magicLen is how many bytes tell the compressions apart.
+const magicLen = 6
+
+// compressionOf tells a blob's compression by its first bytes. Media types lie.
+func compressionOf(magic []byte) index.Compression {
+	switch {
+	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+		return index.Gzip
+	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
+		len(magic) >= 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:4], []byte{0x2a, 0x4d, 0x18}):
+		return index.Zstd
+	case bytes.HasPrefix(magic, []byte("BZh")):
+		return index.Bzip2
+	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+		return index.Xz
+	}
+	return index.Uncompressed
+}
+
+// seekable reports whether blobs of a compression can be entered in the middle.
+func seekable(c index.Compression) bool { return c == index.Gzip || c == index.Uncompressed }
+
+// decompress is the second stage: it finds out the compression, notes it in p,
+// and sends the tar to out in pieces. It adds the spans to p, which the third
+// stage leaves alone until out is closed.
+func decompress(ctx context.Context, in io.Reader, p *scanned, out chan<- piece, secondOpinion bool) error {
+	r := bufio.NewReaderSize(in, bufferSize)
+	magic, err := r.Peek(magicLen)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	send := func(b []byte, release func()) error {
+		select {
+		case out <- piece{b, release}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	p.header.Compression = compressionOf(magic)
+	if p.header.Compression == index.Gzip && !secondOpinion {
+		return decompressGzip(r, p, send)
+	}
+	plain, err := opener(p.header.Compression)(r)
+	if err == nil {
+		err = copyOut(plain, p, send)
+	}
+	return corrupt(p.header.Compression, err)
+}
+
+// corrupt blames the layer for an error of its decoder, unless it is the
+// source's or the context's.
+func corrupt(c index.Compression, err error) error {
+	var kinded *errkind.Error
+	if err == nil || errors.As(err, &kinded) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return errkind.New(errkind.Corrupt, "%s data: %w", c, err)
+}
+
+func decompressGzip(r io.Reader, p *scanned, send func([]byte, func()) error) error {
+	var pack index.WindowPacker
+	rd := inflate.NewReader(r, inflate.Options{SpanSize: spanSize, OnSpan: func(s inflate.Span) error {
+		p.spans = append(p.spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen, Bits: s.Bits,
+			Sum: s.Sum, Digest: s.Digest, DigestOf: index.DigestCompressed})
+		p.windows = append(p.windows, pack.Pack(s.Window))
+		return nil
+	}})
+	for {
+		b, err := rd.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return corrupt(index.Gzip, err)
+		}
+		if err := send(b.Bytes(), b.Release); err != nil {
+			return err
+		}
+	}
+}
+
+// opener makes a forward decoder.
+func opener(c index.Compression) func(io.Reader) (io.Reader, error) {
+	switch c {
+	case index.Gzip:
+		return func(r io.Reader) (io.Reader, error) { return kgzip.NewReader(r) }
+	case index.Zstd:
+		return func(r io.Reader) (io.Reader, error) {
+			return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
+		}
+	case index.Bzip2:
+		return func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }
+	case index.Xz:
+		return func(r io.Reader) (io.Reader, error) { return xz.ReaderConfig{DictCap: maxXzDict}.NewReader(r) }
+	}
+	return func(r io.Reader) (io.Reader, error) { return r, nil }
+}
+
+// copyOut sends the output of a decoder that knows no seek points. Unless the
+// blob is uncompressed, the whole of it is one span then.
+func copyOut(r io.Reader, p *scanned, send func([]byte, func()) error) error {
+	free := make(chan []byte, depth+2)
+	for range cap(free) {
+		free <- make([]byte, bufferSize)
+	}
+	sum, size := xxh3.New(), int64(0)
+	for {
+		buf := <-free
+		n, err := fill(r, buf)
+		if n > 0 {
+			sum.Write(buf[:n])
+			size += int64(n)
+			if err := send(buf[:n], func() { free <- buf }); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if p.header.Compression != index.Uncompressed && size > 0 {
+		p.spans = []index.Span{{OutLen: size, Sum: sum.Sum64()}} // judge knows the rest
+	}
+	return nil
+}
+
+// fill reads until buf is full or r has an error, which it returns as it is:
+// unlike io.ReadFull's, an unexpected end is always the decoder's.
+func fill(r io.Reader, buf []byte) (n int, err error) {
+	for n < len(buf) && err == nil {
+		var k int
+		k, err = r.Read(buf[n:])
+		n += k
+	}
+	return n, err
+}

@@ -1,0 +1,189 @@
+package layers
+
+import (
+	"cmp"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/spanfile"
+)
+
+// janitor keeps the disk space of layer data below the bound of its Store. It
+// looks after every sixteenth of the bound that was written, in a goroutine of
+// its own; several processes on one cache take turns.
+type janitor struct {
+	store   *Store
+	written atomic.Int64 // since the last look
+	wg      sync.WaitGroup
+	mu      struct {
+		sync.Mutex
+		busy, closed bool
+	}
+}
+
+func newJanitor(s *Store) *janitor { return &janitor{store: s} }
+
+// used notes that n bytes were written.
+func (j *janitor) used(n int64) {
+	limit := j.store.opt.Size
+	if limit <= 0 || j.written.Add(n) < limit/16 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.mu.busy || j.mu.closed {
+		return
+	}
+	j.mu.busy = true
+	j.written.Store(0)
+	j.wg.Add(1)
+	go func() {
+		defer j.wg.Done()
+		j.clean(limit)
+		j.mu.Lock()
+		j.mu.busy = false
+		j.mu.Unlock()
+	}()
+}
+
+// close waits for the look that is under way.
+func (j *janitor) close() {
+	j.mu.Lock()
+	j.mu.closed = true
+	j.mu.Unlock()
+	j.wg.Wait()
+}
+
+// clean frees what is over limit and a tenth more, least recently used first:
+// data of layers that nobody has open, then spans of the others that were not
+// read of late, then spans that were. Indexes stay.
+func (j *janitor) clean(limit int64) {
+	turn, err := flock.Open(filepath.Join(j.store.dir, "clean.lock"))
+	if err != nil {
+		return
+	}
+	defer turn.Close()
+	if got, err := turn.TryLock(0, 1); !got || err != nil {
+		return
+	}
+	stored := j.store.stored()
+	total := j.store.incoming()
+	for _, d := range stored {
+		total += d.data
+	}
+	if total <= limit {
+		return
+	}
+	want := total - limit + limit/10
+	for _, pass := range []func(storedLayer, int64) int64{j.store.dropIdle, j.store.dropUnread, j.store.dropSpans} {
+		for _, d := range stored {
+			if want > 0 {
+				want -= pass(d, want)
+			}
+		}
+	}
+}
+
+// incoming is the disk space of what is being written, in bytes.
+func (s *Store) incoming() (n int64) {
+	names, _ := filepath.Glob(filepath.Join(s.dir, "tmp", "*"))
+	for _, name := range names {
+		n += spanfile.Allocated(name)
+	}
+	return n
+}
+
+// outgrows reports whether a layer of n bytes is too large to be kept whole.
+func (j *janitor) outgrows(n int64) bool {
+	return j.store.opt.Size > 0 && n > j.store.opt.Size/4*3
+}
+
+// storedLayer is a layer's directory as it is on disk.
+type storedLayer struct {
+	dir   string
+	data  int64 // disk space of data files, bytes
+	index int64 // length of the index, bytes
+	used  time.Time
+}
+
+// stored are the layers in the cache, least recently used first.
+func (s *Store) stored() []storedLayer {
+	dirs, _ := filepath.Glob(filepath.Join(s.dir, "layers", "*", "*"))
+	var all []storedLayer
+	for _, dir := range dirs {
+		all = append(all, stat(dir))
+	}
+	slices.SortStableFunc(all, func(a, b storedLayer) int { return cmp.Compare(a.used.UnixNano(), b.used.UnixNano()) })
+	return all
+}
+
+func stat(dir string) storedLayer {
+	d := storedLayer{dir: dir}
+	if fi, err := os.Stat(filepath.Join(dir, indexName)); err == nil {
+		d.index = fi.Size()
+	}
+	for _, space := range []index.Space{index.Tar, index.Packed} {
+		d.data += spanfile.DiskSpace(dir, space.String())
+	}
+	if fi, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
+		d.used = fi.ModTime()
+	}
+	return d
+}
+
+// withLease runs fn if nobody has the layer open, and keeps everybody out while
+// it runs; it reports whether fn ran.
+func withLease(dir string, fn func()) bool {
+	lock, err := flock.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return false
+	}
+	defer lock.Close()
+	if got, err := lock.TryLock(leaseLock, 1); !got || err != nil {
+		return false
+	}
+	fn()
+	return true
+}
+
+// dropIdle removes the data of a layer that nobody has open.
+func (s *Store) dropIdle(d storedLayer, _ int64) (freed int64) {
+	withLease(d.dir, func() {
+		for _, space := range []index.Space{index.Tar, index.Packed} {
+			spanfile.Remove(d.dir, space.String())
+		}
+		freed = d.data
+	})
+	return freed
+}
+
+func (s *Store) dropUnread(d storedLayer, want int64) int64 { return s.evict(d, want, false) }
+func (s *Store) dropSpans(d storedLayer, want int64) int64  { return s.evict(d, want, true) }
+
+// evict drops spans of a layer that may be in use.
+func (s *Store) evict(d storedLayer, want int64, force bool) (freed int64) {
+	idx, err := index.Open(filepath.Join(d.dir, indexName))
+	if err != nil {
+		return 0
+	}
+	defer idx.Close()
+	lock, err := flock.Open(filepath.Join(d.dir, lockName))
+	if err != nil {
+		return 0
+	}
+	defer lock.Close()
+	h := idx.Header()
+	data, err := spanfile.Open(d.dir, h.Space.String(), idx.Spans(), h.SpaceSize, lock)
+	if err != nil {
+		return 0
+	}
+	defer data.Close()
+	return data.Evict(func(i int) (int64, int64) { s := idx.Span(i); return s.Out, s.OutLen }, min(want, math.MaxInt64/2), force, lock)
+}

@@ -1,0 +1,255 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/spanfile"
+)
+
+// The files of a layer's directory; data and presence are spanfile's.
+const (
+	indexName = "index"
+	lockName  = "lock"
+)
+
+// Bytes of a layer's lock file. Those between are spanfile's.
+const (
+	makeLock  = 0       // held by who makes the index
+	leaseLock = 1 << 50 // shared: somebody has the layer open
+)
+
+// make opens the layer from the cache, or makes it: one process at a time.
+func (l *Layer) make(ctx context.Context) (*acquired, error) {
+	d := l.Digest()
+	if d == "" {
+		return l.makeUnnamed(ctx)
+	}
+	dir, lock, err := l.store.layerDir(d)
+	if err != nil {
+		return nil, err
+	}
+	a, err := l.makeIn(ctx, dir, lock)
+	if err != nil {
+		lock.Close()
+	}
+	return a, err
+}
+
+// layerDir makes the directory of the layer d and opens its lock file, with a
+// shared lease on the layer for as long as the lock file stays open.
+func (s *Store) layerDir(d digest.Digest) (string, *flock.File, error) {
+	dir, err := s.dirOf(d)
+	if err != nil {
+		return "", nil, err
+	}
+	for {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", nil, cacheError(s.dir, err)
+		}
+		lock, err := flock.Open(filepath.Join(dir, lockName))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed between the two steps
+		}
+		if err != nil {
+			return "", nil, cacheError(s.dir, err)
+		}
+		got, err := lock.TryRLock(leaseLock, 1)
+		if err == nil && got && stillThere(lock, dir) {
+			touch(dir)
+			return dir, lock, nil
+		}
+		lock.Close()
+		if err != nil {
+			return "", nil, err
+		}
+		time.Sleep(time.Millisecond) // somebody removes the layer just now
+	}
+}
+
+// stillThere reports whether the open lock file is the one in dir.
+func stillThere(lock *flock.File, dir string) bool {
+	want, err := os.Stat(filepath.Join(dir, lockName))
+	return err == nil && lock.Same(want)
+}
+
+// touch notes that the layer was used now, for the choice of what to drop.
+func touch(dir string) {
+	now := time.Now()
+	_ = os.Chtimes(filepath.Join(dir, lockName), now, now)
+}
+
+func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*acquired, error) {
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		if a, err := l.fromCache(dir, lock); a != nil || err != nil {
+			return a, err
+		}
+		got, err := lock.TryLock(makeLock, 1)
+		if err != nil {
+			return nil, err
+		}
+		if got {
+			break
+		}
+		select { // another process makes it; its end shows as an index or a free lock
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+	defer lock.Unlock(makeLock, 1)
+	if a, err := l.fromCache(dir, lock); a != nil || err != nil {
+		return a, err
+	}
+	if err := l.build(ctx, dir); err != nil {
+		return nil, err
+	}
+	a, err := l.fromCache(dir, lock)
+	if a == nil && err == nil {
+		err = errkind.New(errkind.Internal, "the index that was just written cannot be read")
+	}
+	return a, err
+}
+
+// fromCache opens the layer if its index is in the cache; nil if it is not. An
+// index that is damaged or belongs to something else is removed.
+func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
+	path := filepath.Join(dir, indexName)
+	idx, err := index.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err == nil {
+		h := idx.Header()
+		if h.BlobDigest.Encoded() == filepath.Base(dir) {
+			return l.withData(dir, idx, lock)
+		}
+		idx.Close()
+		err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
+	}
+	if errkind.Is(err, errkind.LocalFull) {
+		return nil, err
+	}
+	l.store.log.Warn("a cached index is unusable and is made anew", "layer", l.name(), "error", err)
+	return nil, removeIfThere(path)
+}
+
+func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acquired, error) {
+	h := idx.Header()
+	if l.src.DiffID != "" && h.DiffID != "" && h.DiffID != l.src.DiffID {
+		idx.Close()
+		return nil, wrongDiffID(l.src, h.DiffID)
+	}
+	data, err := spanfile.Open(dir, h.Space.String(), idx.Spans(), h.SpaceSize, lock)
+	if err != nil {
+		idx.Close()
+		return nil, cacheError(l.store.dir, err)
+	}
+	return &acquired{dir: dir, idx: idx, data: data, lock: lock}, nil
+}
+
+// build makes the index, the cheapest way that the layer's format allows, and
+// publishes it in dir. The caller holds makeLock.
+func (l *Layer) build(ctx context.Context, dir string) error {
+	p, err := l.scan(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.discard()
+	return l.publish(dir, p)
+}
+
+// makeUnnamed reads a layer whose digest nobody knows and publishes it under the
+// digest that it turns out to have.
+func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
+	turn, err := flock.Open(l.store.aliasPath(l.src.Alias) + ".lock")
+	if err != nil {
+		return nil, cacheError(l.store.dir, err)
+	}
+	defer turn.Close()
+	if err := turn.Lock(ctx, 0, 1); err != nil {
+		return nil, err
+	}
+	if l.Digest() != "" {
+		return l.make(ctx)
+	}
+	p, err := l.scan(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.discard()
+	dir, lock, err := l.store.layerDir(p.blob)
+	if err != nil {
+		return nil, err
+	}
+	a, err := l.adoptIn(ctx, dir, lock, p)
+	if err != nil {
+		lock.Close()
+	}
+	return a, err
+}
+
+func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *scanned) (*acquired, error) {
+	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+		return nil, err
+	}
+	defer lock.Unlock(makeLock, 1)
+	a, err := l.fromCache(dir, lock)
+	if a == nil && err == nil {
+		if err = l.publish(dir, p); err == nil {
+			a, err = l.fromCache(dir, lock)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a == nil {
+		return nil, errkind.New(errkind.Internal, "the index that was just written cannot be read")
+	}
+	if err := l.store.learn(l.src.Alias, p.blob); err != nil {
+		l.store.log.Warn("the digest of a layer is not remembered", "layer", l.src.Alias, "digest", p.blob, "error", err)
+	}
+	return a, nil
+}
+
+// publish puts a verified layer into dir: first the data, last the index.
+func (l *Layer) publish(dir string, p *scanned) error {
+	tmp, err := newTempFile(filepath.Join(l.store.dir, "tmp"))
+	if err != nil {
+		return cacheError(l.store.dir, err)
+	}
+	defer tmp.discard()
+	if err := p.writeIndex(tmp); err != nil {
+		return writeError(err)
+	}
+	if p.data != nil {
+		if err := p.adopt(dir); err != nil {
+			return writeError(err)
+		}
+	}
+	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
+		return writeError(err)
+	}
+	if n, sample := p.builder.Refused(); n > 0 {
+		l.store.log.Warn("entries of a layer are left out", "layer", l.name(), "count", n, "first", sample)
+	}
+	return nil
+}
+
+// writeError says what to do about a failed write to the cache.
+func writeError(err error) error {
+	if isFull(err) {
+		return errkind.WithHint(errkind.New(errkind.LocalFull, "no space for the cache: %w", err),
+			"free some with peelfs cache prune, or name another directory with --cache-dir")
+	}
+	return errkind.New(errkind.LocalFull, "write to the cache: %w", err)
+}

@@ -1,0 +1,63 @@
+// Package layers turns the layers of images into indexes and bytes.
+//
+// A Layer is an immutable value named by the digest of its blob. Whatever its
+// format, it becomes an index (package layers/index: what is in it and where)
+// and data (package layers/spanfile: the uncompressed bytes, span by span), both
+// in the cache directory, which all processes of a user share.
+//
+// Invariants: no byte of a layer is given to a reader before a digest that names
+// it was verified; an index is published, by rename, only when it is whole; and
+// everything in the cache directory may be deleted when no process is running.
+package layers
+
+import (
+	"context"
+	"io"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// Blob is where the compressed bytes of a layer come from. Methods are safe for
+// concurrent use.
+type Blob interface {
+	// ReadRange opens the n bytes at off; a negative n means to the end. The
+	// body begins at byte at of the blob: at off, or before it where a server
+	// ignores ranges and sends the whole blob. The caller closes the body. A
+	// body that ends early returns an error other than io.EOF.
+	ReadRange(ctx context.Context, off, n int64) (body io.ReadCloser, at int64, err error)
+
+	// Size is the length of the blob in bytes, if it is known.
+	Size() (n int64, known bool)
+}
+
+// Source describes a layer as an image's manifest does.
+type Source struct {
+	// Digest of the blob as it is stored and sent; empty if nobody knows it
+	// before the blob was read (Registry v1, some archives). Alias must then
+	// name the blob, and the digest is learned at the first reading.
+	Digest digest.Digest
+	Alias  string
+
+	// DiffID is the digest of the uncompressed tar; empty if unknown.
+	DiffID digest.Digest
+
+	MediaType   string
+	Annotations map[string]string
+	Blob        Blob
+}
+
+// key names a source within a process.
+func (s Source) key() string {
+	if s.Digest != "" {
+		return string(s.Digest)
+	}
+	return "alias\x00" + s.Alias
+}
+
+// size is the length of the blob in bytes, or -1.
+func (s Source) size() int64 {
+	if n, ok := s.Blob.Size(); ok {
+		return n
+	}
+	return -1
+}

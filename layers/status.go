@@ -1,0 +1,165 @@
+package layers
+
+import (
+	"context"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/peelfs/peelfs/layers/index"
+)
+
+// State is how far a layer has come to this machine.
+type State string
+
+// The states, in the order in which a layer takes them.
+const (
+	Cold     State = "cold"     // nothing is known of it
+	Indexing State = "indexing" // it is being read for the first time
+	Indexed  State = "indexed"  // its entries are known, none of its data is here
+	Partial  State = "partial"  // some of its data is here
+	Complete State = "complete" // all of its data is here
+	Broken   State = "corrupt"  // its bytes do not hold their digests
+)
+
+// Status tells about a layer, for people and programs. Sizes are in bytes.
+type Status struct {
+	Digest       digest.Digest `json:"digest"`
+	DiffID       digest.Digest `json:"diffID"`
+	MediaType    string        `json:"mediaType"`
+	Size         int64         `json:"size"`         // of the blob, -1 if unknown
+	Format       string        `json:"format"`       // gzip, zstd, tar, …; "" while unknown
+	Mode         string        `json:"mode"`         // stream, seek, toc, soci: how it is read
+	State        State         `json:"state"`        //
+	Fetched      int64         `json:"fetched"`      // of the blob, by this process
+	Requests     int64         `json:"requests"`     // to the source, by this process
+	Present      int64         `json:"present"`      // of the uncompressed layer, in the cache
+	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
+	Spans        int           `json:"spans"`        //
+	SpansPresent int           `json:"spansPresent"` //
+	Verified     string        `json:"verified"`     // none, spans, layer
+	Waiting      int64         `json:"waiting"`      // callers that wait for bytes now
+	Error        string        `json:"error,omitempty"`
+}
+
+// Status tells the layer's state without changing it, from the cache directory
+// if this process has not used the layer yet.
+func (l *Layer) Status() Status {
+	st := Status{Digest: l.Digest(), DiffID: l.src.DiffID, MediaType: l.src.MediaType, Size: l.src.size(),
+		State: Cold, Verified: "none", Mode: "stream",
+		Fetched: l.count.fetched.Load(), Requests: l.count.requests.Load(), Waiting: l.count.waiting.Load()}
+	if a := l.acquired.Load(); a != nil {
+		a.describe(&st)
+	} else if a := l.peek(st.Digest); a != nil {
+		a.describe(&st)
+		a.close()
+	} else if l.indexing() {
+		st.State = Indexing
+	}
+	if err := l.count.err.Load(); err != nil {
+		st.Error = (*err).Error()
+	}
+	return st
+}
+
+func (l *Layer) indexing() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.opening != nil && l.mu.opening.running()
+}
+
+// peek opens the layer as the cache has it, or returns nil.
+func (l *Layer) peek(d digest.Digest) *acquired {
+	if d == "" || !l.store.has(d) {
+		return nil
+	}
+	dir, lock, err := l.store.layerDir(d)
+	if err != nil {
+		return nil
+	}
+	a, err := l.fromCache(dir, lock)
+	if a == nil || err != nil {
+		lock.Close()
+		return nil
+	}
+	return a
+}
+
+func (a *acquired) describe(st *Status) {
+	h := a.idx.Header()
+	st.Digest, st.Size = h.BlobDigest, h.BlobSize
+	if h.DiffID != "" {
+		st.DiffID = h.DiffID
+	}
+	st.Format, st.Mode = formatOf(h), modeOf(h, a.idx.Spans())
+	st.Uncompressed = h.SpaceSize
+	st.Spans, st.SpansPresent = a.data.Len(), a.data.Present()
+	switch {
+	case a.data.Complete():
+		st.State, st.Present = Complete, h.SpaceSize
+	case st.SpansPresent == 0:
+		st.State = Indexed
+	default:
+		st.State = Partial
+		for i := range st.Spans {
+			if a.data.Has(i) {
+				st.Present += a.idx.Span(i).OutLen
+			}
+		}
+	}
+	st.Verified = "spans"
+	if h.Source == index.Scan {
+		st.Verified = "layer"
+	}
+}
+
+func formatOf(h index.Header) string {
+	switch {
+	case h.Source == index.EStargz || h.Source == index.ZstdChunked:
+		return h.Source.String()
+	case h.Compression == index.Uncompressed:
+		return "tar"
+	}
+	return h.Compression.String()
+}
+
+func modeOf(h index.Header, spans int) string {
+	switch {
+	case h.Source == index.EStargz || h.Source == index.ZstdChunked:
+		return "toc"
+	case h.Source == index.SOCI:
+		return "soci"
+	case spans > 1 || h.SpaceSize <= maxHeld:
+		return "seek"
+	}
+	return "stream"
+}
+
+// fillers is how many requests Fill has under way.
+const fillers = 4
+
+// Fill brings the whole layer into the cache.
+func (l *Layer) Fill(ctx context.Context) error {
+	a, err := l.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(fillers)
+	for first := 0; first < a.idx.Spans(); {
+		last := portion(a.idx, first)
+		g.Go(func() error { return l.ensure(ctx, a, first, last) })
+		first = last
+	}
+	return g.Wait()
+}
+
+// portion is the end of the spans from first on that make up one request.
+func portion(x *index.Index, first int) int {
+	size, last := x.Span(first).InLen, first+1
+	for last < x.Spans() && size+x.Span(last).InLen <= maxRun {
+		size += x.Span(last).InLen
+		last++
+	}
+	return last
+}

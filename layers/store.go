@@ -1,0 +1,180 @@
+package layers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/sys/unix"
+
+	"github.com/peelfs/peelfs/internal/atomicfile"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// Options of a Store. The zero value keeps everything and logs nothing.
+type Options struct {
+	// Size bounds the disk space of layer data in bytes; 0 means no bound.
+	Size int64
+
+	// IndexOnly makes indexes without keeping data. Layers of formats that
+	// cannot be entered in the middle keep theirs.
+	IndexOnly bool
+
+	Logger *slog.Logger
+}
+
+// Store is a cache directory, open in one process. Methods are safe for
+// concurrent use.
+type Store struct {
+	dir  string
+	opt  Options
+	log  *slog.Logger
+	held *spanCache
+	room *janitor
+
+	mu struct {
+		sync.Mutex
+		layers map[string]*Layer
+	}
+}
+
+// OpenStore opens the cache directory dir and makes it if it is missing. It
+// fails with LocalFull if nothing can be written there, and with Unsupported on
+// a network file system, where two machines would not see each other's changes
+// in mapped files. Close it when no layer is used any more.
+func OpenStore(dir string, opt Options) (*Store, error) {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range []string{"layers", "aliases", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return nil, cacheError(dir, err)
+		}
+	}
+	if err := checkWritable(dir); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger, held: newSpanCache()}
+	s.room = newJanitor(s)
+	s.mu.layers = map[string]*Layer{}
+	sweep(filepath.Join(dir, "tmp"))
+	return s, nil
+}
+
+func checkWritable(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return cacheError(dir, err)
+	}
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, unix.V9FS_MAGIC:
+		return errkind.WithHint(errkind.New(errkind.Unsupported, "cache directory %s is on a network file system", dir),
+			"name a local directory with --cache-dir or $PEELFS_CACHE")
+	}
+	f, err := newTempFile(filepath.Join(dir, "tmp"))
+	if err != nil {
+		return cacheError(dir, err)
+	}
+	f.discard()
+	return nil
+}
+
+func cacheError(dir string, err error) error {
+	return errkind.WithHint(errkind.New(errkind.LocalFull, "cache directory %s: %w", dir, err),
+		"name a directory that you may write to with --cache-dir or $PEELFS_CACHE")
+}
+
+// Close ends what runs in the background and closes every layer. Nothing that
+// was got from the store may be used after it.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	all := s.mu.layers
+	s.mu.layers = nil
+	s.mu.Unlock()
+	var errs []error
+	for _, l := range all {
+		errs = append(errs, l.close())
+	}
+	s.room.close()
+	return errors.Join(errs...)
+}
+
+// Layer is the layer that src describes. It reads and writes nothing yet. There
+// is one Layer for each digest in a Store, with the Blob that came first.
+func (s *Store) Layer(src Source) *Layer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.mu.layers[src.key()]
+	if l == nil {
+		l = newLayer(s, src)
+		if s.mu.layers != nil {
+			s.mu.layers[src.key()] = l
+		}
+	}
+	return l
+}
+
+// dirOf is the directory of the layer with blob digest d. A digest that is not
+// well-formed has none: it would become a path.
+func (s *Store) dirOf(d digest.Digest) (string, error) {
+	if err := d.Validate(); err != nil {
+		return "", errkind.New(errkind.Invalid, "layer digest %q: %w", d, err)
+	}
+	return filepath.Join(s.dir, "layers", d.Algorithm().String(), d.Encoded()), nil
+}
+
+// alias is what is remembered of a layer whose digest was learned by reading it.
+type alias struct {
+	Alias  string        `json:"alias"`
+	Digest digest.Digest `json:"digest"`
+}
+
+func (s *Store) aliasPath(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return filepath.Join(s.dir, "aliases", hex.EncodeToString(sum[:]))
+}
+
+// learned is the digest that an alias turned out to have, or "".
+func (s *Store) learned(name string) digest.Digest {
+	b, err := os.ReadFile(s.aliasPath(name))
+	if err != nil {
+		return ""
+	}
+	var a alias
+	if json.Unmarshal(b, &a) != nil || a.Alias != name || a.Digest.Validate() != nil {
+		return ""
+	}
+	return a.Digest
+}
+
+func (s *Store) learn(name string, d digest.Digest) error {
+	b, err := json.Marshal(alias{name, d})
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(s.aliasPath(name), b, 0o600)
+}
+
+// isFull reports whether err means that the cache's disk has no room.
+func isFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove from the cache: %w", err)
+	}
+	return nil
+}
