@@ -86,7 +86,7 @@ func (d *decoder) fast() status {
 			continue
 		}
 		length := base(e, start)
-		if uint8(nbits) < distMaxBits {
+		if nbits&63 < distMaxBits {
 			inPos, buf, nbits = topUp(in, inPos, buf, nbits)
 		}
 		if e = dist[buf&(1<<distBits-1)]; e&exceptional != 0 {
