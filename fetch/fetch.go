@@ -38,4 +38,3 @@ func DefaultPlatform() Platform { return image.DefaultPlatform() }
 
 // FormatPlatform is the inverse of ParsePlatform.
 func FormatPlatform(p Platform) string { return image.FormatPlatform(p) }
-

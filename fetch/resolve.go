@@ -27,8 +27,8 @@ const (
 // source is a place that holds documents and blobs by digest, and names for some
 // of them. What it returns is not verified yet.
 type source interface {
-	Head(ctx context.Context, target string) (Descriptor, error)     // of a tag or a digest; with Data if the manifest was read
-	Manifest(ctx context.Context, d Descriptor) (Descriptor, error)  // d with Data, and what the source says of its media type
+	Head(ctx context.Context, target string) (Descriptor, error)    // of a tag or a digest; with Data if the manifest was read
+	Manifest(ctx context.Context, d Descriptor) (Descriptor, error) // d with Data, and what the source says of its media type
 	Bytes(ctx context.Context, d Descriptor, limit int64) ([]byte, error)
 	Blob(d Descriptor) (Blob, error)
 	Tags(ctx context.Context, pages int) ([]string, error)

@@ -109,7 +109,7 @@ func (w *walk) schema1(d Descriptor, mediaType string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := matches(d.Digest, m); err != nil {
+	if err := matches(d, m); err != nil {
 		return nil, err
 	}
 	if w.top == d.Digest {
@@ -129,11 +129,11 @@ func (w *walk) schema1(d Descriptor, mediaType string) (*Image, error) {
 }
 
 // matches checks the digest by which a schema 1 manifest was asked for or
-// announced: that of the payload, or of the whole document where a server
-// computes it so or we did.
-func matches(want digest.Digest, m *schema1.Manifest) error {
-	if want.Validate() != nil || want.Algorithm().FromBytes(m.Payload) != want {
-		return errkind.New(errkind.Corrupt, "manifest is %s and not %s", m.Digest, want)
+// announced: that of its payload, or of all its bytes where nobody said one.
+func matches(d Descriptor, m *schema1.Manifest) error {
+	want := d.Digest
+	if want.Validate() == nil && (want.Algorithm().FromBytes(m.Payload) == want || want.Algorithm().FromBytes(d.Data) == want) {
+		return nil
 	}
-	return nil
+	return errkind.New(errkind.Corrupt, "manifest is %s and not %s", m.Digest, want)
 }

@@ -177,9 +177,15 @@ func (d *Docker) find(name string) (saved, error) {
 		return d.list[n], nil
 	}
 	for _, fits := range []func(saved) bool{
-		func(s saved) bool { return slices.ContainsFunc(s.RepoTags, func(t string) bool { return sameRef(t, name) }) },
-		func(s saved) bool { return slices.ContainsFunc(s.RepoTags, func(t string) bool { return tagOf(t) == name }) },
-		func(s saved) bool { return len(name) >= 4 && strings.HasPrefix(s.id(), strings.TrimPrefix(name, "sha256:")) },
+		func(s saved) bool {
+			return slices.ContainsFunc(s.RepoTags, func(t string) bool { return sameRef(t, name) })
+		},
+		func(s saved) bool {
+			return slices.ContainsFunc(s.RepoTags, func(t string) bool { return tagOf(t) == name })
+		},
+		func(s saved) bool {
+			return len(name) >= 4 && strings.HasPrefix(s.id(), strings.TrimPrefix(name, "sha256:"))
+		},
 	} {
 		if i := slices.IndexFunc(d.list, fits); i >= 0 {
 			return d.list[i], nil
