@@ -1,6 +1,8 @@
 package index
 
 import (
+	_ "crypto/sha256" // go-digest knows an algorithm only if it is linked
+	_ "crypto/sha512"
 	"encoding/binary"
 	"encoding/hex"
 
