@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(0)
 	}
 	if os.Geteuid() == 0 && os.Getenv(isolatedEnv) == "" {
-		os.Exit(runIsolated())
+		os.Exit(runIsolated(m))
 	}
 	if os.Getenv(isolatedEnv) != "" {
 		isolate()
@@ -44,7 +44,7 @@ const isolatedEnv = "FUSEFS_TEST_ISOLATED"
 
 // runIsolated runs the tests in a mount namespace of their own, so that no mount
 // outlives them and /dev/fuse may be what they need.
-func runIsolated() int {
+func runIsolated(m *testing.M) int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), isolatedEnv+"=1")
@@ -58,7 +58,7 @@ func runIsolated() int {
 		return exit.ExitCode()
 	}
 	fmt.Fprintln(os.Stderr, "running outside of a mount namespace: ", err)
-	return 1
+	return m.Run()
 }
 
 // isolate lets every user open /dev/fuse, as most systems do.
@@ -116,7 +116,7 @@ func mounted(t testing.TB, v *view.View, opt Options) (string, *Server) {
 	t.Helper()
 	needFUSE(t)
 	dir := t.TempDir()
-	before := devices()
+	before := countLeftovers()
 	if opt.FSName == "" {
 		opt.FSName = "peelfs:" + t.Name()
 	}
@@ -135,20 +135,26 @@ func mounted(t testing.TB, v *view.View, opt Options) (string, *Server) {
 	return dir, s
 }
 
-func checkLeaks(t testing.TB, dir string, before int) {
+func checkLeaks(t testing.TB, dir string, before leftovers) {
 	t.Helper()
 	if m, err := mountAt(dir); m != nil || err != nil {
 		t.Errorf("still mounted: %v, %v", m, err)
 	}
-	if n := devices(); n > before {
-		t.Errorf("%d descriptors of %s are left", n-before, devFUSE)
+	if after := countLeftovers(); after != before {
+		t.Errorf("the mount left something: %+v, before %+v", after, before)
 	}
+}
+
+// leftovers is what an unmount must take away.
+type leftovers struct{ devices, servers, watchers int }
+
+func countLeftovers() leftovers {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
-	for _, where := range []string{"fusefs.(*request).watch", "fusefs.(*Server).run"} {
-		if bytes.Contains(stacks, []byte(where)) {
-			t.Errorf("a goroutine is left in %s", where)
-		}
+	return leftovers{
+		devices:  devices(),
+		servers:  bytes.Count(stacks, []byte("fusefs.(*Server).run(")),
+		watchers: bytes.Count(stacks, []byte("fusefs.(*request).watch(")),
 	}
 }
 
