@@ -102,23 +102,25 @@ func (c *child) kill(t *testing.T, afterLines int) int {
 	return last
 }
 
-// soak is how long the process tests run: TAGSTORE_SOAK=10m, else a short while.
-func soak(t *testing.T) time.Duration {
-	if v := os.Getenv("TAGSTORE_SOAK"); v != "" {
-		d, err := time.ParseDuration(v)
-		must(t, err)
-		return d
-	}
-	return 1500 * time.Millisecond
-}
-
 // Eight processes write for as long as the test lasts, each is killed again and
 // again; no update that a process reported as stored is lost, and the store is
 // readable at every moment.
-func TestKilledWriters(t *testing.T) {
+func TestKilledWriters(t *testing.T) { killWriters(t, time.Second) }
+
+// The same for as long as PEELFS_SOAK says.
+func TestSoakKilledWriters(t *testing.T) {
+	if os.Getenv("PEELFS_SOAK") == "" {
+		t.Skip("set PEELFS_SOAK to a duration, or use make soak")
+	}
+	d, err := time.ParseDuration(os.Getenv("PEELFS_SOAK"))
+	must(t, err)
+	killWriters(t, d)
+}
+
+func killWriters(t *testing.T, d time.Duration) {
 	dir := t.TempDir()
 	s := Open(dir, Options{})
-	deadline := time.Now().Add(soak(t))
+	deadline := time.Now().Add(d)
 	var writers sync.WaitGroup
 	for w := range 8 {
 		writers.Go(func() {

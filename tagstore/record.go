@@ -41,8 +41,10 @@ type Image struct {
 	Config   digest.Digest `json:"config,omitempty"`
 	OldID    string        `json:"oldID,omitempty"` // id of an image from before digests, 64 or 16 hex characters
 	Size     int64         `json:"size"`            // sum of the compressed layers, bytes; 0 if unknown
-	Layers   int           `json:"layers"`
-	Resolved time.Time     `json:"resolved"` // when this platform was first seen at this digest
+	// Layers are the blobs of the layers, base first; "" where the digest was
+	// not known before the layer is read.
+	Layers   []digest.Digest `json:"layers,omitempty"`
+	Resolved time.Time       `json:"resolved"` // when this platform was first seen at this digest
 }
 
 // Past is a digest that a name had before, newest first in a Record.
@@ -65,7 +67,7 @@ func (i Image) ID() string {
 	return i.OldID
 }
 
-// Digests are all blobs that the record needs: the garbage roots.
+// Digests are all blobs that the record needs, its layers included.
 func (r Record) Digests() (all []digest.Digest) {
 	add := func(d digest.Digest) {
 		if d != "" && !slices.Contains(all, d) {
@@ -76,6 +78,9 @@ func (r Record) Digests() (all []digest.Digest) {
 	for _, i := range r.Images {
 		add(i.Manifest)
 		add(i.Config)
+		for _, l := range i.Layers {
+			add(l)
+		}
 	}
 	return all
 }

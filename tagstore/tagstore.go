@@ -169,7 +169,8 @@ func (s *Store) List() ([]Record, error) {
 	return records, errors.Join(broken...)
 }
 
-// Roots are the digests that names need: indexes, manifests and configurations.
+// Roots are the digests that names need: indexes, manifests, configurations and
+// layers.
 // After an error the list may lack some, and nothing may be collected by it.
 func (s *Store) Roots() ([]digest.Digest, error) {
 	records, err := s.List()

@@ -37,7 +37,7 @@ func dg(word string) digest.Digest { return digest.FromString(word) }
 
 func found(word string) Found {
 	return Found{Digest: dg("index " + word), Source: "reg.example", Image: Image{
-		Platform: "linux/amd64", Manifest: dg("manifest " + word), Config: dg("config " + word), Size: 1000, Layers: 3,
+		Platform: "linux/amd64", Manifest: dg("manifest " + word), Config: dg("config " + word), Size: 1000, Layers: []digest.Digest{dg("base"), "", dg("layer " + word)},
 	}}
 }
 
@@ -147,7 +147,7 @@ func TestRoots(t *testing.T) {
 	set(t, s, "reg.example/app:2", "a")
 	roots, err := s.Roots()
 	must(t, err)
-	want := []digest.Digest{dg("index a"), dg("manifest a"), dg("config a")}
+	want := []digest.Digest{dg("index a"), dg("manifest a"), dg("config a"), dg("base"), dg("layer a")}
 	slices.Sort(want)
 	if !slices.Equal(roots, want) {
 		t.Errorf("%v", roots)

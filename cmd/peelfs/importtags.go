@@ -1,0 +1,40 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+func (a *app) importTagsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "import-tags FILE",
+		Short: "Read the names in docker's repositories file",
+		Long: `Read the names in a repositories-DRIVER file of docker (repositories.json since
+1.10), as in /var/lib/docker. Names that have a digest here already stay.`,
+		Example: `  peelfs import-tags /var/lib/docker/repositories-aufs`,
+		Args:    wrong(cobra.ExactArgs(1)),
+		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+			f, err := os.Open(args[0])
+			if err != nil {
+				return errkind.Wrap(errkind.NotFound, err)
+			}
+			defer f.Close()
+			out, err := s.tags.Import(ctx, f, "import:"+args[0])
+			for _, why := range out.Rejected {
+				a.warn("left out %s", why)
+			}
+			for _, name := range out.Added {
+				fmt.Fprintln(a.out, name)
+			}
+			if n := len(out.Known); n > 0 {
+				a.say("%d names were known already", n)
+			}
+			return err
+		}),
+	}
+}

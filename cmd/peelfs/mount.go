@@ -1,0 +1,102 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+func (a *app) mountCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "mount [flags] REF [DIR]",
+		Short: "Mount an image as a directory",
+		Long: `Mount an image read-only. Only its manifest and configuration are fetched;
+layers come when something first needs them, and stay in the cache for all mounts.
+
+REF is [docker://]NAME[:TAG][@DIGEST], oci:DIR[:TAG], oci-archive:FILE[:TAG],
+docker-archive:FILE[:REF], or the id of an image that "peelfs images" lists.
+Without DIR, the directory NAME-TAG is made here, and removed when it is
+unmounted; its path is printed.
+
+The command returns when the mount answers; a process in the background serves
+it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it.`,
+		Example: `  peelfs mount debian:bookworm mnt
+  peelfs mount --platform linux/arm64 localhost:5000/app:1
+  peelfs mount -f oci:./layout:latest mnt`,
+		Args: wrong(cobra.RangeArgs(1, 2)),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.mount(cmd.Context(), args) },
+	}
+	f := cmd.Flags()
+	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "stay in the foreground; Ctrl-C unmounts, twice by force")
+	f.StringVar(&a.flags.symlinks, "symlinks", "rewrite", "rewrite: they stay inside the mount; raw: as the image has them")
+	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
+	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "auto|none|all: what to fetch before it is needed")
+	a.progressFlag(f)
+	a.registryFlags(f)
+	a.storeFlags(f)
+	return cmd
+}
+
+// mountRequest is what is to be mounted where.
+type mountRequest struct {
+	ref   string
+	dir   string // absolute
+	given bool   // the user named the directory
+}
+
+func (a *app) mountRequest(args []string) (mountRequest, error) {
+	r := mountRequest{ref: args[0], given: len(args) > 1}
+	dir := ""
+	if r.given {
+		dir = args[1]
+	} else {
+		ref, err := fetch.ParseReference(r.ref)
+		if err != nil {
+			return r, err
+		}
+		dir = directoryName(ref)
+	}
+	if dir == "" {
+		return r, errkind.New(errkind.Mountpoint, "the mountpoint is an empty name")
+	}
+	abs, err := filepath.Abs(dir)
+	r.dir = abs
+	return r, err
+}
+
+// directoryName makes NAME-TAG of a reference, as the name of one directory.
+func directoryName(ref fetch.Reference) string {
+	name, tag := ref.Repository(), ref.Tag()
+	if ref.Path() != "" {
+		name = ref.Path()
+	}
+	if tag == "" && ref.Digest() != "" {
+		tag = shortDigest(ref.Digest().String())
+	}
+	name = filepath.Base(name)
+	if tag != "" {
+		name += "-" + tag
+	}
+	return strings.TrimLeft(strings.NewReplacer("/", "_", ":", "_").Replace(name), ".-")
+}
+
+// prepare makes the directory if the user gave none, and says whether it did.
+func (r mountRequest) prepare() (made bool, err error) {
+	if r.given {
+		return false, nil
+	}
+	err = os.Mkdir(r.dir, 0o755)
+	if errors.Is(err, os.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, errkind.WithHint(errkind.New(errkind.Mountpoint, "make the mountpoint: %w", err), "name another directory: peelfs mount REF DIR")
+	}
+	return true, nil
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// splitRefPath parts REF:PATH, where PATH begins with a slash. No name has ":/"
+// in it but for the word of a transport and what follows that:
+//
+//	debian:bookworm:/etc     docker://debian:/etc    debian@sha256:…:/etc
+//	oci:DIR:TAG:/etc         oci:/abs/DIR:/etc       docker-archive:FILE:host:5000/a:1:/etc
+//
+// Without a PATH, ok is false and ref is all of it.
+func splitRefPath(s string) (ref, path string, ok bool) {
+	transport, rest := cutTransport(s)
+	before := 0
+	if transport != "" && transport != "docker://" && transport != "docker-daemon:" {
+		before = strings.IndexByte(rest, ':') // the file's name ends here
+		if before < 0 {
+			return s, "", false
+		}
+	}
+	i := strings.Index(rest[before:], ":/")
+	if i < 0 {
+		return s, "", false
+	}
+	i += before
+	return transport + rest[:i], rest[i+1:], true
+}
+
+func cutTransport(s string) (transport, rest string) {
+	for _, t := range []string{"docker://", "oci:", "oci-archive:", "docker-archive:", "docker-daemon:"} {
+		if rest, ok := strings.CutPrefix(s, t); ok {
+			return t, rest
+		}
+	}
+	return "", s
+}
+
+// refAndPath is splitRefPath for commands that need a path.
+func refAndPath(s string) (ref, path string, err error) {
+	ref, path, ok := splitRefPath(s)
+	if !ok {
+		return "", "", errkind.WithHint(errkind.New(errkind.Invalid, "%q has no path", s),
+			"write REF:/PATH, as in debian:bookworm:/etc/os-release")
+	}
+	return ref, path, nil
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers"
+	"github.com/peelfs/peelfs/layers/view"
+	"github.com/peelfs/peelfs/tagstore"
+)
+
+// resolve finds the image that a REF of the command line means, as --pull says,
+// and tells the user what is worth telling. An id, or the beginning of one, of
+// an image that is known here is a REF too, unless a known name reads the same.
+func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error) {
+	ref, err := s.reference(arg)
+	if err != nil {
+		return nil, err
+	}
+	policy, err := tagstore.ParsePolicy(s.app.flags.pull)
+	if err != nil {
+		return nil, err
+	}
+	platform, err := fetch.ParsePlatform(s.app.flags.platform)
+	if err != nil {
+		return nil, err
+	}
+	src := &source{session: s, ref: ref, platform: platform}
+	out, err := s.tags.Resolve(ctx, storeName(ref), src.policy(policy), src)
+	if err != nil {
+		return nil, err
+	}
+	s.tell(ref, out)
+	return src.image, nil
+}
+
+// reference reads a REF. What is an image's id here, and no image's name, means
+// that image, pinned.
+func (s *session) reference(arg string) (fetch.Reference, error) {
+	ref, err := fetch.ParseReference(arg)
+	m, lookupErr := s.tags.Lookup(arg)
+	switch {
+	case lookupErr == nil && m.ByID && m.Record.Digest != "":
+		return known(m)
+	case lookupErr != nil && errkind.Is(lookupErr, errkind.Invalid):
+		return fetch.Reference{}, lookupErr // an ambiguous id
+	}
+	return ref, err
+}
+
+// known is the reference of an image that was found in the store.
+func known(m tagstore.Match) (fetch.Reference, error) {
+	ref, err := fetch.ParseReference(m.Record.Name)
+	if err != nil || ref.Transport() != "docker" {
+		return ref, err
+	}
+	return ref.WithDigest(m.Record.Digest), nil
+}
+
+// storeName is the name under which the tag store has ref: a digest beats a tag.
+func storeName(ref fetch.Reference) string {
+	if ref.Digest() != "" {
+		return ref.Name() + "@" + ref.Digest().String()
+	}
+	return ref.String()
+}
+
+// sourceName says where ref is from.
+func sourceName(ref fetch.Reference) string {
+	if ref.Transport() == "docker" {
+		return ref.Domain()
+	}
+	return ref.Name()
+}
+
+func (s *session) tell(ref fetch.Reference, out tagstore.Outcome) {
+	if out.Unreachable != nil {
+		s.app.warn("%s\n  going on with %s as it was %s: %s", out.Unreachable, ref.Familiar(), ago(out.Resolved, time.Now()), out.Digest)
+	}
+	if out.Was != "" {
+		s.app.say("%s has moved: was %s, now %s", ref.Familiar(), out.Was, out.Digest)
+	}
+	if out.Unsaved != nil {
+		s.app.warn("what %s means could not be remembered: %s", ref.Familiar(), out.Unsaved)
+	}
+}
+
+// source is one reference and platform as the tag store asks about them. It
+// keeps the image of the last Fetch.
+type source struct {
+	session  *session
+	ref      fetch.Reference
+	platform fetch.Platform
+	image    *fetch.Image
+}
+
+// policy is p where there is somebody to ask: files on this machine are always
+// read, and what a digest means does not change.
+func (s *source) policy(p tagstore.Policy) tagstore.Policy {
+	if s.ref.Transport() != "docker" {
+		return tagstore.Always
+	}
+	return p
+}
+
+// Head implements tagstore.Source.
+func (s *source) Head(ctx context.Context) (digest.Digest, error) {
+	if s.ref.Digest() != "" || s.ref.Transport() != "docker" {
+		return s.ref.Digest(), nil
+	}
+	desc, err := s.session.client.Head(ctx, s.ref)
+	return desc.Digest, err
+}
+
+// Fetch implements tagstore.Source.
+func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found tagstore.Found, err error) {
+	ref := s.ref
+	if d != "" && ref.Transport() == "docker" {
+		ref = ref.WithDigest(d)
+	}
+	if local {
+		if err := s.session.isLocal(s.ref, d, s.platform); err != nil {
+			return found, err
+		}
+	}
+	img, err := s.session.client.Resolve(ctx, ref, s.platform)
+	if err != nil {
+		return found, err
+	}
+	s.image = img
+	return tagstore.Found{Digest: img.Digest, Source: sourceName(s.ref), Image: describe(img)}, nil
+}
+
+func describe(img *fetch.Image) tagstore.Image {
+	out := tagstore.Image{Platform: fetch.FormatPlatform(img.Platform), Manifest: img.ManifestDigest, Size: img.Size}
+	for _, l := range img.Layers {
+		out.Layers = append(out.Layers, l.Descriptor.Digest)
+	}
+	if len(img.RawConfig) > 0 {
+		out.Config = digest.FromBytes(img.RawConfig)
+	}
+	return out
+}
+
+// isLocal says, as an error of kind NotFound, that not all blobs that ref's
+// image needs are in the cache: the registry would have to be asked.
+func (s *session) isLocal(ref fetch.Reference, d digest.Digest, platform fetch.Platform) error {
+	r, err := s.tags.Get(storeName(ref))
+	if err != nil {
+		return err
+	}
+	need := []digest.Digest{d}
+	for _, i := range r.Images {
+		if i.Platform == fetch.FormatPlatform(platform) || len(r.Images) == 1 && i.Manifest == d {
+			need = append(need, i.Manifest, i.Config)
+		}
+	}
+	missing := len(need) == 1 // never seen for this platform
+	for _, d := range need {
+		missing = missing || !s.hasBlob(d)
+	}
+	if !missing {
+		return nil
+	}
+	return errkind.WithHint(errkind.New(errkind.NotFound, "%s for %s is not all in the cache, and nobody may be asked",
+		ref.Familiar(), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", ref.Familiar())
+}
+
+func (s *session) hasBlob(d digest.Digest) bool {
+	if d.Validate() != nil {
+		return false
+	}
+	_, err := os.Stat(filepath.Join(s.dir, "blobs", d.Algorithm().String(), d.Encoded()))
+	return err == nil
+}
+
+// stack is an image's layers, base first, as the layer store has them, and the
+// view of them.
+type stack struct {
+	image  *fetch.Image
+	layers []*layers.Layer
+	view   *view.View
+}
+
+// stack puts an image's layers together. It does no I/O but for opening the
+// layer store.
+func (s *session) stack(img *fetch.Image) (*stack, error) {
+	store, err := s.layers()
+	if err != nil {
+		return nil, err
+	}
+	var symlinks view.Symlinks
+	switch s.app.flags.symlinks {
+	case "rewrite":
+		symlinks = view.Rewrite
+	case "", "raw": // commands that look into an image show what it has
+		symlinks = view.Raw
+	default:
+		return nil, errkind.WithHint(errkind.New(errkind.Invalid, "--symlinks=%s is not known", s.app.flags.symlinks), "use rewrite or raw")
+	}
+	out := &stack{image: img}
+	var parts []view.Layer
+	for _, l := range img.Layers {
+		layer := store.Layer(layers.Source{
+			Digest: l.Descriptor.Digest, Alias: l.Alias, DiffID: l.DiffID,
+			MediaType: l.Descriptor.MediaType, Annotations: l.Descriptor.Annotations, Blob: l.Blob,
+		})
+		out.layers = append(out.layers, layer)
+		parts = append(parts, layer)
+	}
+	out.view = view.New(parts, view.Options{Symlinks: symlinks})
+	return out, nil
+}
+
+// openView resolves a REF and stacks its layers.
+func (s *session) openView(ctx context.Context, arg string) (*stack, error) {
+	img, err := s.resolve(ctx, arg)
+	if err != nil {
+		return nil, err
+	}
+	return s.stack(img)
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
+	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/fusefs"
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers"
+)
+
+// mount mounts in the background, or serves the mount itself.
+func (a *app) mount(ctx context.Context, args []string) error {
+	r, err := a.mountRequest(args)
+	if err != nil {
+		return err
+	}
+	if a.daemon != nil || a.flags.foreground {
+		return a.serveMount(ctx, r)
+	}
+	msg, err := a.startDaemon(ctx, r)
+	if err != nil || r.given {
+		return err
+	}
+	_, err = fmt.Fprintln(a.out, msg.Mountpoint)
+	return err
+}
+
+// mounted is one mount, from before it exists until after it is gone.
+//
+//	preparing -> serving   the mount answers, its record is there, ready was told
+//	serving   -> leaving   it was unmounted, by us after a signal or by anybody
+//	preparing -> leaving   something failed
+//	leaving                record, directory and log that were made for it go
+type mounted struct {
+	app    *app
+	s      *session
+	r      mountRequest
+	table  *mounttab.Table
+	stack  *stack
+	record mounttab.Mount
+	lease  *mounttab.Lease
+	server atomic.Pointer[fusefs.Server] // the live file asks for it, from the start
+}
+
+func (a *app) serveMount(ctx context.Context, r mountRequest) (err error) {
+	debug.SetGCPercent(25) // the buffers of many readers would make half of the heap garbage
+	signal.Ignore(unix.SIGPIPE) // a log that nobody reads must not end the mount
+	m := &mounted{app: a, r: r}
+	if m.table, err = a.mounts(); err != nil {
+		return err
+	}
+	if err := m.chooseDirectory(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, m.leave()) }()
+	return a.with(func(s *session) error {
+		m.s = s
+		server, err := m.start(ctx)
+		if err != nil {
+			return err
+		}
+		return m.serve(ctx, server)
+	})
+}
+
+// chooseDirectory checks the mountpoint, before anything is asked of a
+// registry, and makes it if the user named none. What a killed process left
+// there is cleared.
+func (m *mounted) chooseDirectory() error {
+	if err := clearStale(m.table, m.r.dir); err != nil {
+		return err
+	}
+	made, err := m.r.prepare()
+	if err != nil {
+		return err
+	}
+	m.record.Made = made
+	err = errors.Join(fusefs.ClearDead(m.r.dir), fusefs.CheckMountpoint(m.r.dir))
+	if err == nil {
+		m.r.dir, err = filepath.EvalSymlinks(m.r.dir)
+	}
+	if err != nil {
+		return errors.Join(err, m.leave())
+	}
+	return nil
+}
+
+// start resolves the image, mounts it, records the mount and tells who waits.
+func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
+	img, err := m.s.resolve(ctx, m.r.ref)
+	if err != nil {
+		return nil, err
+	}
+	if m.stack, err = m.s.stack(img); err != nil {
+		return nil, err
+	}
+	m.describe(img)
+	server, err := fusefs.Mount(m.r.dir, m.stack.view, m.options(img))
+	if err != nil {
+		return nil, err
+	}
+	m.server.Store(server)
+	m.record.MountID = server.MountID()
+	if m.lease, err = m.table.Add(m.record); err == nil {
+		err = m.ready()
+	}
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, errors.Join(err, server.Unmount(true))
+	}
+	return server, nil
+}
+
+// ready tells whoever started this process that the mount answers.
+func (m *mounted) ready() error {
+	if m.app.daemon != nil {
+		return m.app.daemon.detach(m.r.dir)
+	}
+	if !m.r.given {
+		fmt.Fprintln(m.app.out, m.r.dir)
+	}
+	m.app.say("%s is mounted on %s; Ctrl-C unmounts", m.record.Reference, m.r.dir)
+	return nil
+}
+
+// describe fills in the record.
+func (m *mounted) describe(img *fetch.Image) {
+	f := &m.app.flags
+	m.record.Mountpoint = m.r.dir
+	m.record.Reference, m.record.Digest = img.Reference.String(), img.Digest.String()
+	m.record.Platform = fetch.FormatPlatform(img.Platform)
+	m.record.PID, m.record.Since = os.Getpid(), time.Now().UTC().Truncate(time.Second)
+	m.record.Options = map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
+	if f.allowOther {
+		m.record.Options["allowOther"] = "true"
+	}
+	m.record.Digests = []string{img.Digest.String(), img.ManifestDigest.String()}
+	for _, l := range img.Layers {
+		m.record.Digests = append(m.record.Digests, l.Descriptor.Digest.String())
+	}
+	if m.app.daemon != nil {
+		m.record.Log = f.logFile
+		if f.logFile == "" {
+			m.record.Log = m.table.Path(os.Getpid(), ".log")
+		}
+		m.app.daemon.log = m.record.Log
+	}
+}
+
+func (m *mounted) options(img *fetch.Image) fusefs.Options {
+	made := img.LayerHistory()
+	fixed := func(data []byte) fusefs.File {
+		return fusefs.File{Read: func() ([]byte, error) { return data, nil }}
+	}
+	history, err := json.MarshalIndent(historyOf(img), "", "  ")
+	return fusefs.Options{
+		FSName:     "peelfs:" + img.Reference.Name() + "@" + img.Digest.String(),
+		AllowOther: m.app.flags.allowOther, Logger: m.app.log, IOTimeout: m.app.flags.ioTimeout,
+		Image:     img.Reference.Name() + "@" + img.Digest.String(),
+		LayerName: func(n int) string { return m.stack.layers[n].Digest().String() },
+		CreatedBy: func(n int) string {
+			if made[n] == nil {
+				return ""
+			}
+			return made[n].CreatedBy
+		},
+		Files: map[string]fusefs.File{
+			"manifest.json": fixed(img.RawManifest),
+			"config.json":   fixed(img.RawConfig),
+			"history.json":  {Read: func() ([]byte, error) { return append(history, '\n'), err }},
+			"status.json":   {Live: true, Read: m.status},
+		},
+		Usage:    func() fusefs.Usage { return fusefs.Usage{Bytes: img.Size} },
+		Complete: m.stack.complete,
+	}
+}
+
+// complete reports whether all data is local.
+func (st *stack) complete() bool {
+	for _, l := range st.layers {
+		if l.Status().State != layers.Complete {
+			return false
+		}
+	}
+	return true
+}
+
+// status is what .peelfs/status.json shows.
+func (m *mounted) status() ([]byte, error) {
+	st := mountStatus{
+		Mountpoint: m.record.Mountpoint, Reference: m.record.Reference, Digest: m.record.Digest,
+		Platform: m.record.Platform, PID: m.record.PID, Since: m.record.Since, Log: m.record.Log,
+	}
+	for i, l := range m.stack.status() {
+		st.Layers = append(st.Layers, layerStatus{i, l})
+		st.BytesFetched += l.Fetched
+	}
+	if server := m.server.Load(); server != nil {
+		stats := server.Stats()
+		st.Requests, st.BytesRead = stats.Requests, stats.BytesRead
+		st.Waits, st.Slow, st.Failed = stats.Waits, stats.Slow, stats.Failed
+	}
+	data, err := json.MarshalIndent(st, "", "  ")
+	return append(data, '\n'), err
+}
+
+// serve waits until the mount is gone. The first signal unmounts it; if it is in
+// use, the second one takes it away by force. Who sends SIGTERM will not ask
+// twice politely, and a terminal that is gone cannot.
+func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer signal.Stop(signals)
+	if m.app.daemon != nil {
+		signal.Ignore(unix.SIGHUP)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	prefetched := m.prefetch(ctx)
+	defer func() { cancel(); <-prefetched }()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for asked, seen := 0, int64(-1); ; {
+		select {
+		case <-server.Done():
+			return nil
+		case <-tick.C:
+			if now := m.s.client.Stats().Bytes; now != seen {
+				seen = now
+				server.LayersComplete()
+			}
+		case sig := <-signals:
+			asked++
+			m.stop(server, asked > 1 || sig != unix.SIGINT)
+		}
+	}
+}
+
+// stop unmounts, by force if need be and force is set.
+func (m *mounted) stop(server *fusefs.Server, force bool) {
+	err := server.Unmount(false)
+	if err != nil && force {
+		err = server.Unmount(true)
+	}
+	if err != nil {
+		m.app.complain(err)
+		m.app.say("Ctrl-C once more unmounts by force")
+	}
+}
+
+// prefetch fetches all there is if that was asked for. The channel closes when
+// it is through.
+func (m *mounted) prefetch(ctx context.Context) <-chan struct{} {
+	done := make(chan struct{})
+	if m.app.flags.prefetch != "all" {
+		close(done)
+		return done
+	}
+	go func() {
+		defer close(done)
+		if err := m.stack.fill(ctx); err != nil && ctx.Err() == nil {
+			m.app.log.Warn("prefetch failed", "error", err)
+		}
+	}()
+	return done
+}
+
+// leave removes what was made for the mount.
+func (m *mounted) leave() error {
+	var errs []error
+	if m.record.Made {
+		if err := os.Remove(m.r.dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, errkind.New(errkind.Mountpoint, "remove the mountpoint: %w", err))
+		}
+	}
+	if m.record.Log != "" && m.app.flags.logFile == "" {
+		_ = os.Remove(m.record.Log) // it ended well: nobody will read it
+	}
+	if m.lease != nil {
+		errs = append(errs, m.lease.Release())
+	}
+	return errors.Join(errs...)
+}

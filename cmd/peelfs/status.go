@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/cmd/peelfs/progress"
+	"github.com/peelfs/peelfs/fusefs"
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+// mountStatus has the keys of DIR/.peelfs/status.json and of `peelfs status`.
+type mountStatus struct {
+	Mountpoint   string            `json:"mountpoint"`
+	Reference    string            `json:"reference"`
+	Digest       string            `json:"digest"`
+	Platform     string            `json:"platform"`
+	PID          int               `json:"pid"`
+	Since        time.Time         `json:"since"`
+	Requests     map[string]uint64 `json:"requests"` // of the kernel, by operation
+	Waits        uint64            `json:"waits"`    // requests that had to wait for data
+	Slow         uint64            `json:"slow"`     // of these, for more than a second
+	Failed       uint64            `json:"failed"`
+	BytesFetched int64             `json:"bytesFetched"` // over the network, by this mount
+	BytesRead    uint64            `json:"bytesRead"`    // by those who use the mount
+	Log          string            `json:"log,omitempty"`
+	Layers       []layerStatus     `json:"layers"`
+}
+
+// layerStatus is a layer's status with its place in the stack.
+type layerStatus struct {
+	Index int `json:"index"` // 0 is the base
+	layers.Status
+}
+
+// status tells about all layers, base first.
+func (st *stack) status() []layers.Status {
+	out := make([]layers.Status, len(st.layers))
+	for i, l := range st.layers {
+		out[i] = l.Status()
+	}
+	return out
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status [flags] DIR",
+		Short: "Show what a mount has fetched, layer by layer",
+		Args:  wrong(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			status, err := readStatus(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			return a.emit(status, func(w io.Writer) error { return statusTable(w, status) })
+		},
+	}
+	a.formatFlag(cmd.Flags())
+	return cmd
+}
+
+// readStatus reads the file that every mount has about itself. It waits for no
+// longer than ctx lasts, whatever the mount does.
+func readStatus(ctx context.Context, dir string) (*mountStatus, error) {
+	type answer struct {
+		data []byte
+		err  error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		data, err := os.ReadFile(filepath.Join(dir, view.MetaDir, "status.json"))
+		got <- answer{data, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case a := <-got:
+		if a.err != nil {
+			return nil, noStatus(dir, a.err)
+		}
+		status := &mountStatus{}
+		if err := json.Unmarshal(a.data, status); err != nil {
+			return nil, errkind.New(errkind.Internal, "the status of %s: %w", dir, err)
+		}
+		return status, nil
+	}
+}
+
+func noStatus(dir string, err error) error {
+	if dead, deadErr := fusefs.Dead(dir); deadErr == nil && dead {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is a dead mount: its process is gone", dir),
+			"clear it with: peelfs umount %s", dir)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is not a peelfs mount", dir), "list mounts with: peelfs mounts")
+	}
+	return errkind.New(errkind.Mountpoint, "the status of %s: %w", dir, err)
+}
+
+func statusTable(w io.Writer, s *mountStatus) error {
+	var size int64
+	statuses := make([]layers.Status, len(s.Layers))
+	for i, l := range s.Layers {
+		statuses[i] = l.Status
+		size += max(l.Size, 0)
+	}
+	fmt.Fprintf(w, "%s\n  image    %s\n  digest   %s\n  mounted  %s, by process %d\n", printable(s.Mountpoint),
+		s.Reference+", "+s.Platform, s.Digest, ago(s.Since, time.Now()), s.PID)
+	fmt.Fprintf(w, "  fetched  %s of %s; %s read from the mount\n\n", progress.Size(s.BytesFetched), progress.Size(size), progress.Size(int64(s.BytesRead)))
+	return layerTable(w, statuses)
+}
+
+// layerTable shows layers the way they lie: the topmost first.
+func layerTable(w io.Writer, all []layers.Status) error {
+	table := [][]string{{"LAYER", "DIGEST", "FORMAT", "STATE", "FETCHED", "SIZE", "PRESENT", "READ BY", "VERIFIED"}}
+	for i := len(all) - 1; i >= 0; i-- {
+		l := all[i]
+		format, mode := l.Format, l.Mode
+		if format == "" {
+			format, mode = "-", "-"
+		}
+		state := string(l.State)
+		if l.Error != "" {
+			state += " (" + l.Error + ")"
+		}
+		table = append(table, []string{
+			strconv.Itoa(i), shortDigest(l.Digest.String()), format, state,
+			progress.Size(l.Fetched), progress.Size(l.Size), share(l.Present, l.Uncompressed), mode, l.Verified,
+		})
+	}
+	return columnsTo(w, table)
+}
+
+// share is a part of a whole in per cent, rounded down but for a trace.
+func share(part, whole int64) string {
+	switch {
+	case whole <= 0:
+		return "-"
+	case part > 0 && part*100 < whole:
+		return "<1%"
+	}
+	return fmt.Sprintf("%d%%", part*100/whole)
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
+	"github.com/peelfs/peelfs/fusefs"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+func (a *app) umountCommand() *cobra.Command {
+	all, force := false, false
+	cmd := &cobra.Command{
+		Use:     "umount [flags] DIR... | -a",
+		Aliases: []string{"unmount"},
+		Short:   "Unmount images",
+		Long: `Unmount images, and wait until their processes are through. umount(8) and
+fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if all == (len(args) > 0) {
+				return errkind.WithHint(errkind.New(errkind.Invalid, "either directories or --all"), "usage: %s", cmd.UseLine())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			table, err := a.mounts()
+			if err != nil {
+				return err
+			}
+			if all {
+				if args, err = everyMountpoint(table); err != nil {
+					return err
+				}
+			}
+			return a.eachOf(cmd.Context(), args, func(dir string) error { return a.umount(cmd.Context(), table, dir, force) })
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "all mounts of this user")
+	cmd.Flags().BoolVar(&force, "force", false, "also when it is in use: those who use it get errors")
+	return cmd
+}
+
+func everyMountpoint(table *mounttab.Table) (dirs []string, err error) {
+	entries, err := table.List()
+	for i := len(entries) - 1; i >= 0; i-- { // a mount within a mount goes first
+		dirs = append(dirs, entries[i].Mountpoint)
+	}
+	return dirs, err
+}
+
+// goneTime is how long umount waits for the mount's process. It has nothing left
+// to do but to close files, unless somebody still uses what force took away.
+const goneTime = 10 * time.Second
+
+func (a *app) umount(ctx context.Context, table *mounttab.Table, dir string, force bool) error {
+	path := canonicalDir(dir)
+	e, known, err := table.At(path)
+	if err != nil {
+		return err
+	}
+	if known && !e.Alive {
+		return clearMount(table, e)
+	}
+	if err := fusefs.Unmount(dir, fusefs.UnmountOptions{Force: force, MountID: e.MountID}); err != nil {
+		return err
+	}
+	if !known {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, goneTime)
+	defer cancel()
+	if err := table.WaitGone(ctx, e); errkind.Is(err, errkind.Timeout) {
+		a.warn("%s is unmounted, but its process %d has not ended: somebody still uses what was in it", dir, e.PID)
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
+// canonicalDir is dir as records have it. A dead mount can't be looked into, but
+// its parent can.
+func canonicalDir(dir string) string {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return dir
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	if parent, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
+		return filepath.Join(parent, filepath.Base(abs))
+	}
+	return abs
+}
+
+// clearMount removes what a killed process left: the dead mount, the directory
+// made for it, its log and its record.
+func clearMount(table *mounttab.Table, e mounttab.Entry) error {
+	dead, err := fusefs.Dead(e.Mountpoint)
+	if dead {
+		err = fusefs.ClearDead(e.Mountpoint)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if e.Made {
+		_ = os.Remove(e.Mountpoint) // it stays if somebody has put something there
+	}
+	if e.Log == table.Path(e.PID, ".log") {
+		_ = os.Remove(e.Log)
+	}
+	return table.Forget(e)
+}
+
+// clearStale clears records of dir whose processes are gone.
+func clearStale(table *mounttab.Table, dir string) error {
+	e, known, err := table.At(canonicalDir(dir))
+	if err != nil || !known || e.Alive {
+		return err
+	}
+	return clearMount(table, e)
+}
+
+func (a *app) mountsCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "mounts",
+		Short: "List what is mounted",
+		Long:  `List the mounts of this user. Mounts whose process was killed are cleared.`,
+		Args:  wrong(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			table, err := a.mounts()
+			if err != nil {
+				return err
+			}
+			alive, err := a.livingMounts(table)
+			if err != nil {
+				return err
+			}
+			return a.emit(alive, func(w io.Writer) error { return mountTable(w, alive) })
+		},
+	}
+	a.formatFlag(cmd.Flags())
+	return cmd
+}
+
+// livingMounts lists the mounts that are served, and clears the others.
+func (a *app) livingMounts(table *mounttab.Table) ([]mounttab.Mount, error) {
+	entries, err := table.List()
+	alive := []mounttab.Mount{}
+	for _, e := range entries {
+		if e.Alive {
+			alive = append(alive, e.Mount)
+			continue
+		}
+		if err := clearMount(table, e); err != nil {
+			a.warn("%s was left by a process that is gone: %s", e.Mountpoint, err)
+			continue
+		}
+		a.say("cleared %s: its process %d is gone", e.Mountpoint, e.PID)
+	}
+	return alive, err
+}
+
+func mountTable(w io.Writer, mounts []mounttab.Mount) error {
+	table := [][]string{{"MOUNTPOINT", "IMAGE", "DIGEST", "PLATFORM", "PID", "SINCE"}}
+	for _, m := range mounts {
+		table = append(table, []string{m.Mountpoint, familiar(m.Reference), shortDigest(m.Digest), m.Platform, strconv.Itoa(m.PID), ago(m.Since, time.Now())})
+	}
+	return columnsTo(w, table)
+}
