@@ -58,10 +58,10 @@ func (s *source) Seek(n int64, whence int) (int64, error) {
 		return s.pos, nil
 	}
 	s.record()
-	if err := s.skip(n); err != nil {
-		if err != io.EOF {
-			s.err = err
-		}
+	if err := s.skip(n); err == io.EOF {
+		return s.pos, io.ErrUnexpectedEOF // to archive/tar io.EOF is the end of a good tar
+	} else if err != nil {
+		s.err = err
 		return s.pos, err
 	}
 	s.pos += n
