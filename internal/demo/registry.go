@@ -39,13 +39,18 @@ type answer struct {
 	method string
 	label  string
 	bytes  int64
+	pieces int // 0 or 1: all at once
 }
 
 func (a answer) String() string {
 	if a.method == http.MethodHead {
 		return "HEAD " + a.label
 	}
-	return fmt.Sprintf("GET %s, %s", a.label, size(a.bytes))
+	text := fmt.Sprintf("GET %s, %s", a.label, size(a.bytes))
+	if a.pieces > 1 {
+		text += fmt.Sprintf(" in %d pieces", a.pieces)
+	}
+	return text
 }
 
 // startRegistry listens on a free port of loopback until close.
@@ -106,7 +111,7 @@ func (r *registry) serve(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", b.mediaType)
 	counted := &countingWriter{ResponseWriter: w}
 	http.ServeContent(counted, req, "", time.Time{}, bytes.NewReader(b.data))
-	r.remember(answer{req.Method, b.label, counted.n})
+	r.remember(answer{method: req.Method, label: b.label, bytes: counted.n})
 }
 
 func (r *registry) remember(a answer) {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,15 +83,32 @@ func (s *stage) cost() string {
 		return "the registry was asked for nothing"
 	}
 	const most = 4
+	sums := summarize(answers)
 	var words []string
-	for i, a := range answers {
-		if i == most && len(answers) > most+1 {
-			words = append(words, fmt.Sprintf("and %d more", len(answers)-most))
-			break
-		}
+	for _, a := range sums[:min(most, len(sums))] {
 		words = append(words, a.String())
 	}
+	if len(sums) > most {
+		words = append(words, fmt.Sprintf("and %d more", len(sums)-most))
+	}
 	return "the registry saw: " + strings.Join(words, "; ")
+}
+
+// summarize puts the answers for one thing together: a large layer comes in
+// several pieces at once.
+func summarize(answers []answer) []answer {
+	var sums []answer
+	for _, a := range answers {
+		i := slices.IndexFunc(sums, func(s answer) bool { return s.method == a.method && s.label == a.label })
+		if i < 0 {
+			a.pieces = 1
+			sums = append(sums, a)
+			continue
+		}
+		sums[i].bytes += a.bytes
+		sums[i].pieces++
+	}
+	return sums
 }
 
 // fetched is how many bytes the registry has sent so far.
