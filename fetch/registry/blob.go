@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -148,7 +149,7 @@ func (b *blob) get(ctx context.Context, place int, header http.Header) (*http.Re
 	if err != nil {
 		return nil, errkind.Wrap(errkind.Corrupt, err)
 	}
-	req.Header = header.Clone()
+	maps.Copy(req.Header, header)
 	resp, err := (&http.Client{Transport: b.repo.shared.Transport}).Do(req)
 	return resp, transport.Classify(err, u.Host)
 }

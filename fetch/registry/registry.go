@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -99,7 +100,7 @@ func (r *Repository) send(ctx context.Context, method string, u *url.URL, header
 	if err != nil {
 		return nil, errkind.Wrap(errkind.Internal, err)
 	}
-	req.Header = header.Clone()
+	maps.Copy(req.Header, header)
 	return r.login.Do(req)
 }
 
@@ -185,11 +186,12 @@ func (r *Repository) head(ctx context.Context, target string) (ocispec.Descripto
 // Manifest reads the manifest that d describes. The bytes are not checked
 // against the digest: a signed manifest has its own rule for that.
 func (r *Repository) Manifest(ctx context.Context, d ocispec.Descriptor) (ocispec.Descriptor, error) {
+	var got ocispec.Descriptor
 	err := r.retry(ctx, func() (err error) {
-		d, err = r.getManifest(ctx, d.Digest.String())
+		got, err = r.getManifest(ctx, d.Digest.String())
 		return err
 	})
-	return d, err
+	return got, err
 }
 
 // getManifest returns a descriptor with Data. Its digest is the one that the
