@@ -173,3 +173,11 @@ func asked(layers []*memLayer) string {
 	return out.String()
 }
 
+// tester is a test, or one run of a property.
+type tester interface {
+	Helper()
+	Context() context.Context
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}

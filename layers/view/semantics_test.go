@@ -198,7 +198,7 @@ func TestLinkCounts(t *testing.T) {
 
 // checkView walks the view and checks that all ways to an object agree: listing,
 // lookup, and the inode number alone in a view that has seen nothing yet.
-func checkView(t testing.TB, v *View) {
+func checkView(t tester, v *View) {
 	t.Helper()
 	ctx := t.Context()
 	fresh := func() *View {
@@ -213,7 +213,7 @@ func checkView(t testing.TB, v *View) {
 	checkDir(ctx, t, v, fresh, RootIno)
 }
 
-func checkDir(ctx context.Context, t testing.TB, v *View, fresh func() *View, dir Ino) {
+func checkDir(ctx context.Context, t tester, v *View, fresh func() *View, dir Ino) {
 	t.Helper()
 	d, err := v.ReadDir(ctx, dir)
 	if err != nil {

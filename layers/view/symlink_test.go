@@ -319,3 +319,20 @@ func collect(t *rapid.T, v *View, root string, paths *[]string) {
 		t.Fatal(err)
 	}
 }
+
+// Images made to lead out through what the mount adds to the root.
+func TestRewriteThroughMetaDir(t *testing.T) {
+	text := ".peelfs/layers/0/l/l/l/l/l/l" + strings.Repeat("/..", 7) + "/x"
+	for _, decoy := range []string{"layers/0/l/l/l/l/l/l/", ".peelfs/layers/0/l/l/l/l/l/l/"} {
+		v := viewOf(stack(tarball{tt.Symlink("l", "/")}, tarball{tt.Dir(decoy), tt.Symlink("evil", text), tt.Symlink("d/more", "../evil")}), Options{})
+		for _, path := range []string{"evil", "d/more"} {
+			h := host{v: v}
+			if ino, err := h.walk(t.Context(), path); errors.Is(err, errEscaped) {
+				t.Errorf("with %s: %s leads out of the mount, to %#x", decoy, path, ino)
+			}
+			if !h.meta {
+				t.Errorf("with %s: %s does not lead through %s", decoy, path, MetaDir)
+			}
+		}
+	}
+}
