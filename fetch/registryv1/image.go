@@ -46,6 +46,9 @@ func (s *Session) tag(ctx context.Context, b *budget, tag string) (string, error
 		id, err = tagOf(body, tag)
 		return err
 	}
+	if _, err := s.loggedIn(ctx, b, nil); err != nil {
+		return "", err
+	}
 	err := s.askTags(ctx, b, tag, use)
 	if errkind.Is(err, errkind.NotFound) {
 		// Not every server has the route for one tag.

@@ -3,6 +3,7 @@ package registryv1
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"mime"
 	"net/http"
 	"net/url"
@@ -44,10 +45,17 @@ func Ping(ctx context.Context, opt Options) error {
 func (s *Session) ping(ctx context.Context, b *budget) (*pong, error) {
 	host := s.opt.Host
 	p, err := s.pingBy(ctx, b, s.opt.Network.Scheme(host))
-	if err != nil && ctx.Err() == nil && s.opt.Network.UseTLS(host) {
-		return s.pingBy(ctx, s.newBudget(), s.opt.Network.Scheme(host))
+	if err != nil && wantsTLS(err) && s.opt.Network.UseTLS(host) {
+		return s.pingBy(ctx, b, s.opt.Network.Scheme(host))
 	}
 	return p, err
+}
+
+// wantsTLS recognises the answer of a TLS server to plain http.
+func wantsTLS(err error) bool {
+	var answer *statusError
+	return errors.As(err, &answer) && answer.status == http.StatusBadRequest &&
+		(answer.text == "" || strings.Contains(strings.ToUpper(answer.text), "HTTPS"))
 }
 
 func (s *Session) pingBy(ctx context.Context, b *budget, scheme string) (*pong, error) {

@@ -76,12 +76,6 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// spend takes one attempt, if there is one.
-func (b *budget) spend() bool {
-	b.attempts--
-	return b.attempts >= 0
-}
-
 // wait pauses before the next round: as long as the server says, or with growing,
 // jittered pauses. false means that the budget is used up.
 func (b *budget) wait(ctx context.Context, asked time.Duration) bool {
@@ -90,7 +84,7 @@ func (b *budget) wait(ctx context.Context, asked time.Duration) bool {
 	if asked > 0 {
 		d = asked
 	}
-	if b.attempts <= 0 || d > b.left {
+	if b.attempts--; b.attempts <= 0 || d > b.left {
 		return false
 	}
 	b.left -= d
@@ -149,9 +143,6 @@ func (s *Session) each(ctx context.Context, b *budget, endpoints []*url.URL, rq 
 	for {
 		hopeless, after := 0, time.Duration(0)
 		for _, e := range endpoints {
-			if !b.spend() {
-				return explain(rq, worst)
-			}
 			err := s.once(ctx, e, rq, l, use)
 			if err == nil {
 				s.prefer(l, e)
@@ -203,9 +194,6 @@ func retryAfter(err error) time.Duration {
 }
 
 func explain(rq request, err error) error {
-	if err == nil {
-		err = errkind.New(errkind.Unavailable, "no attempt left")
-	}
 	return errkind.New(errkind.Of(err), "%s: %w", rq.what, err)
 }
 

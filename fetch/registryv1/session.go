@@ -49,7 +49,7 @@ type Options struct {
 
 // Retry bounds what one call may spend on a server that fails. Endpoints share it.
 type Retry struct {
-	Attempts int           // requests in all; 0 for 6
+	Attempts int           // rounds over all endpoints, the first included; 0 for 6
 	First    time.Duration // pause after the first round over all endpoints, doubled from then on; 0 for 250 ms
 	Longest  time.Duration // longest pause; 0 for 8 s
 	Total    time.Duration // sum of all pauses; 0 for 30 s
