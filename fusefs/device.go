@@ -119,7 +119,7 @@ func mountByHelper(dir string, opt *Options) (int, error) {
 		_, err := openDevice()
 		return -1, err
 	}
-	if err := otherUsersAllowed(opt); err != nil {
+	if err := errors.Join(otherUsersAllowed(opt), ownDirectory(dir)); err != nil {
 		return -1, err
 	}
 	program, err := helper()
@@ -154,6 +154,21 @@ func (o *Options) helperOptions() string {
 	}
 	name := strings.NewReplacer(`\`, `\\`, `,`, `\,`).Replace(o.FSName)
 	return strings.Join(append(list, "fsname="+name), ",")
+}
+
+// ownDirectory says in our words that fusermount3 mounts only where the user
+// could write.
+func ownDirectory(dir string) error {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return missing(dir, err)
+	}
+	err := unix.Access(dir, unix.W_OK)
+	if err == nil && (st.Mode&unix.S_ISVTX == 0 || st.Uid == uint32(os.Getuid())) {
+		return nil
+	}
+	return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s belongs to someone else", dir),
+		"users can mount only upon directories of their own")
 }
 
 const fuseConf = "/etc/fuse.conf"

@@ -48,7 +48,8 @@ func runIsolated(m *testing.M) int {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), isolatedEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	runtime.LockOSThread() // whose end would be the child's as well
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
 	var exit *exec.ExitError
 	switch {
@@ -74,6 +75,9 @@ func isolate() {
 		must(unix.Mount(dir+"/fuse", devFUSE, "", unix.MS_BIND, ""))
 	}
 	must(unix.Unmount(dir, unix.MNT_DETACH))
+	if _, err := os.Stat("/sys/fs/fuse/connections"); err == nil {
+		must(unix.Mount("fusectl", "/sys/fs/fuse/connections", "fusectl", 0, ""))
+	}
 }
 
 func must(err error) {

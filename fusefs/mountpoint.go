@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -116,19 +117,36 @@ func ClearDead(dir string) error {
 	return errkind.New(errkind.Mountpoint, "%s has too many dead mounts upon each other", dir)
 }
 
-// resolve is dir as mountinfo has it. The last component is not looked at if
-// that fails: it may be a dead mount, where lstat does.
+// maxLinks is how many symbolic links a path may take, as for the kernel.
+const maxLinks = 40
+
+// resolve is dir as mountinfo has it. What lies there is never looked at, only
+// whether it is a symbolic link: a mount may be dead, or take its time to tell
+// even about its root.
 func resolve(dir string) (string, error) {
-	abs, err := filepath.Abs(dir)
+	path, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
 	}
-	path, err := filepath.EvalSymlinks(abs)
-	if err == nil || errors.Is(err, fs.ErrNotExist) {
-		return path, err
+	for range maxLinks {
+		parent, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return "", err
+		}
+		path = filepath.Join(parent, filepath.Base(path))
+		target, err := os.Readlink(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if err != nil {
+			return path, nil
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(parent, target)
+		}
+		path = target
 	}
-	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
-	return filepath.Join(parent, filepath.Base(abs)), err
+	return "", fmt.Errorf("%s: %w", dir, unix.ELOOP)
 }
 
 // mountAt is the topmost mount at path, nil if there is none.

@@ -215,5 +215,8 @@ func newLog(opt *Options) *slog.Logger {
 
 // pathOf is a node for people to read.
 func (t *tree) pathOf(node uint64) string {
+	if p := t.view.Path(view.Ino(node)); p != "" && !t.hidden.owns(node) {
+		return p
+	}
 	return "inode " + strconv.FormatUint(node, 10)
 }

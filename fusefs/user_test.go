@@ -122,7 +122,7 @@ func TestUserIsToldWhatIsMissing(t *testing.T) {
 	}{
 		{dir, "other", []string{"no FUSE", "allow_other", "add the line `user_allow_other` to /etc/fuse.conf"}},
 		{dir, "suid", []string{"denied", "only root"}},
-		{foreign, "", []string{"mountpoint", "no write access", "chown"}},
+		{foreign, "", []string{"mountpoint", "belongs to someone else", "of their own"}},
 	} {
 		if c.how == "other" && allowsOther(readIfThere(fuseConf)) {
 			continue
@@ -160,6 +160,7 @@ func TestUserNamespace(t *testing.T) {
 	cmd := child("try-mount", dir, "")
 	cmd.Env = append(cmd.Env, "PATH=/nonexistent")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential:  &syscall.Credential{NoSetGroups: true}, // root in there
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65534, Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 65534, Size: 1}},

@@ -80,7 +80,8 @@ path = sys.argv[1]
 signal.signal(signal.SIGALRM, lambda *a: None)
 signal.siginterrupt(signal.SIGALRM, False)
 signal.setitimer(signal.ITIMER_REAL, 0.01, 0.01)
-print(`+call+`)`, dir)
+print(`+call+`)
+signal.setitimer(signal.ITIMER_REAL, 0)`, dir)
 		eventually(t, "the kernel reports signals", func() bool { return s.Stats().Signals > 2 })
 		close(g.open)
 		if err := cmd.Wait(); err != nil {
