@@ -160,7 +160,10 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 // build makes the index, the cheapest way that the layer's format allows, and
 // publishes it in dir. The caller holds makeLock.
 func (l *Layer) build(ctx context.Context, dir string) error {
-	p, err := l.scan(ctx)
+	p, err := l.fromTable(ctx)
+	if p == nil && err == nil {
+		p, err = l.scan(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/peelfs/peelfs/layers/index"
 	tarscan "github.com/peelfs/peelfs/layers/scan"
 	"github.com/peelfs/peelfs/layers/spanfile"
+	"github.com/peelfs/peelfs/layers/toc"
 )
 
 // The streaming pass: read and hash | decompress | hash, parse and write, each
@@ -165,6 +166,7 @@ func (l *Layer) judge(feed *feeder, c *collector, scanErr error) (*scanned, erro
 		return nil, wrongDiffID(l.src, p.header.DiffID)
 	}
 	p.blob, p.header.BlobDigest, p.header.BlobSize = blob, blob, n
+	p.header.HideTOC = toc.Announced(l.src.Annotations) || toc.HasFooter(feed.tail)
 	if len(p.spans) == 1 && p.spans[0].DigestOf == index.DigestNone {
 		p.spans[0].InLen = n
 		if blob.Algorithm() == digest.SHA256 {
@@ -191,6 +193,7 @@ type feeder struct {
 	full    chan []byte
 	free    chan []byte
 	stopped chan struct{} // closed: read on without handing on
+	tail    []byte        // the last bytes of the blob so far
 	cur     []byte        // unread part of the buffer that Read is at
 	whole   []byte        // that buffer
 }
@@ -238,6 +241,8 @@ func (f *feeder) account(b []byte) {
 	f.hash.Write(b)
 	f.n += int64(len(b))
 	f.count.fetched.Add(int64(len(b)))
+	f.tail = append(f.tail, b[max(0, len(b)-toc.FooterSize):]...)
+	f.tail = f.tail[max(0, len(f.tail)-toc.FooterSize):]
 }
 
 func (f *feeder) drain() error {

@@ -39,7 +39,7 @@ func (s *sink) write(p []byte, off int64) {
 }
 
 func (s *sink) put(p []byte, off int64) {
-	if !s.must && s.room.outgrows(off + int64(len(p))) {
+	if !s.must && s.room.outgrows(off+int64(len(p))) {
 		s.err = unix.EFBIG
 		return
 	}

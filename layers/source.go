@@ -44,6 +44,10 @@ type Source struct {
 	MediaType   string
 	Annotations map[string]string
 	Blob        Blob
+
+	// Table gets the blob that holds the table of contents of an eStargz layer
+	// outside the layer; nil if there is none.
+	Table func(ctx context.Context) ([]byte, error)
 }
 
 // key names a source within a process.

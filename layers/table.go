@@ -1,0 +1,49 @@
+package layers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/toc"
+)
+
+// fromTable makes the index from the layer's own table of contents. It returns
+// nil if there is none that can be trusted, or if the whole layer costs no more
+// than its table would.
+func (l *Layer) fromTable(ctx context.Context) (*scanned, error) {
+	size := l.src.size()
+	if l.src.Digest == "" || size <= smallLayer || !toc.Announced(l.src.Annotations) {
+		return nil, nil
+	}
+	t, err := toc.Load(ctx, toc.Blob{Annotations: l.src.Annotations, Size: size, Read: l.readBlob, External: l.src.Table})
+	if err == nil {
+		p := &scanned{builder: index.NewBuilder(), blob: l.src.Digest}
+		p.header = index.Header{Source: t.Source, Space: index.Packed, Compression: index.Gzip, HideTOC: true,
+			BlobDigest: l.src.Digest, BlobSize: size}
+		if t.Source == index.ZstdChunked {
+			p.header.Compression = index.Zstd
+		}
+		if p.spans, p.header.SpaceSize, err = t.Build(p.builder); err == nil {
+			return p, nil
+		}
+	}
+	if errors.Is(err, toc.ErrNone) || errkind.Is(err, errkind.Unsupported) {
+		l.store.log.Warn("the layer's table of contents is not used", "layer", l.name(), "reason", err)
+		return nil, nil
+	}
+	return nil, err
+}
+
+// readBlob reads n bytes at off of the blob into memory.
+func (l *Layer) readBlob(ctx context.Context, off, n int64) ([]byte, error) {
+	l.count.requests.Add(1)
+	body, at, err := l.src.Blob.ReadRange(ctx, off, n)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	in := input{body: body, pos: at, count: &l.count}
+	return in.read(off, n)
+}
