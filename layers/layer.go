@@ -24,8 +24,10 @@ import (
 //	indexing -> cold:     it could not be made; the failure is remembered for
 //	                      failureMemory, then the next caller tries anew
 //	open     -> open:     spans come (fill) and go (evict), in any process
+//	open     -> open:     the same layer, proven (promote)
+//	open     -> broken:   what a table of contents said of it was wrong
 //	open     -> cold:     the cached bytes contradict the index (forget); the
-//	                      index and the data are thrown away
+//	                      index is thrown away
 //
 // Invariant: what acquired points to was verified when it was published and
 // stays mapped until the Layer is closed, even when forgotten.
@@ -35,14 +37,16 @@ type Layer struct {
 	crew  *crew
 
 	acquired atomic.Pointer[acquired]
+	broken   atomic.Pointer[error] // set when what readers were told turned out wrong
 	count    counters
 
 	mu struct {
 		sync.Mutex
-		opening *flight
-		spans   map[int]*flight // spans under way, and recent failures
-		ahead   readAhead
-		old     []*acquired // forgotten, still in use
+		opening   *flight
+		promotion *flight
+		spans     map[int]*flight // spans under way, and recent failures
+		ahead     readAhead
+		old       []*acquired // forgotten or replaced, still in use
 	}
 }
 
@@ -90,6 +94,9 @@ func (l *Layer) Index(ctx context.Context) (*index.Index, error) {
 
 func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
 	for {
+		if err := l.broken.Load(); err != nil {
+			return nil, *err
+		}
 		if a := l.acquired.Load(); a != nil {
 			return a, nil
 		}

@@ -56,6 +56,9 @@ func (l *Layer) Status() Status {
 	} else if l.indexing() {
 		st.State = Indexing
 	}
+	if l.broken.Load() != nil {
+		st.State = Broken
+	}
 	if err := l.count.err.Load(); err != nil {
 		st.Error = (*err).Error()
 	}
@@ -138,11 +141,15 @@ func modeOf(h index.Header, spans int) string {
 // fillers is how many requests Fill has under way.
 const fillers = 4
 
-// Fill brings the whole layer into the cache.
+// Fill brings the whole layer into the cache. One that was only listed by a table
+// is read in one stream, which proves it.
 func (l *Layer) Fill(ctx context.Context) error {
 	a, err := l.acquire(ctx)
 	if err != nil {
 		return err
+	}
+	if a.idx.Header().Source != index.Scan && !a.data.Complete() {
+		return l.promoting(ctx, a)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fillers)
@@ -152,6 +159,21 @@ func (l *Layer) Fill(ctx context.Context) error {
 		first = last
 	}
 	return g.Wait()
+}
+
+// promoting joins, or starts, the one promotion that is under way.
+func (l *Layer) promoting(ctx context.Context, a *acquired) error {
+	l.mu.Lock()
+	f := l.mu.promotion
+	if f == nil || f.stale() || !f.running() && f.err == nil {
+		f = newFlight()
+		l.mu.promotion = f
+		if !l.crew.run(ctx, func(ctx context.Context) { f.end(l.promote(ctx, a)) }) {
+			f.end(errClosed())
+		}
+	}
+	l.mu.Unlock()
+	return l.wait(ctx, f)
 }
 
 // portion is the end of the spans from first on that make up one request.

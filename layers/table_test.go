@@ -181,3 +181,23 @@ func TestExternalTable(t *testing.T) {
 	}
 	t.Fatal("the fixture has no table for the layer")
 }
+
+func TestFillProvesALayerThatWasListedByItsTable(t *testing.T) {
+	for _, ref := range []string{"estargz", "estargz-inner", "zstdchunked", "zstdchunked-stargz"} {
+		t.Run(ref, func(t *testing.T) {
+			sources, _ := fixtureLayers(t, ref)
+			l := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])
+			x, err := l.Index(t.Context())
+			must(t, err)
+			if st := l.Status(); st.Mode != "toc" || st.Verified != "spans" {
+				t.Fatalf("before: %+v", st)
+			}
+			must(t, l.Fill(t.Context()))
+			if st := l.Status(); st.State != Complete || st.Verified != "layer" {
+				t.Fatalf("after: %+v", st)
+			}
+			other := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])
+			sameContents(t, l, other, x) // by the numbers that readers still have
+		})
+	}
+}

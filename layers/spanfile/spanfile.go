@@ -303,7 +303,7 @@ func Allocated(path string) int64 {
 	return allocated(fi)
 }
 
-// Remove removes the files of a space from dir. Nobody may have them open.
+// Remove removes the files of a space from dir. Who has them open keeps what it has.
 func Remove(dir, space string) {
 	os.Remove(filepath.Join(dir, "present."+space))
 	os.Remove(filepath.Join(dir, "data."+space))

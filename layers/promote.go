@@ -1,0 +1,122 @@
+package layers
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/spanfile"
+)
+
+// promote reads a layer whole that was listed by a table or an index beside it,
+// in one stream: its digests are proven, and what was said of its entries is
+// compared with the entries that it has. The proven index and data then take the
+// place of the others.
+func (l *Layer) promote(ctx context.Context, a *acquired) error {
+	turn, err := flock.Open(a.lockPath())
+	if err != nil {
+		return cacheError(l.store.dir, err)
+	}
+	defer turn.Close()
+	if err := turn.Lock(ctx, makeLock, 1); err != nil {
+		return err
+	}
+	if fresh, err := l.proven(a.dir); fresh != nil || err != nil {
+		return l.replace(a, fresh, err)
+	}
+	p, err := l.scan(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.discard()
+	if err := l.publish(a.dir, p); err != nil {
+		return err
+	}
+	fresh, err := l.proven(a.dir)
+	return l.replace(a, fresh, err)
+}
+
+// proven opens the layer in dir if its index comes from a scan.
+func (l *Layer) proven(dir string) (*acquired, error) {
+	lock, err := flock.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return nil, cacheError(l.store.dir, err)
+	}
+	a, err := l.fromCache(dir, lock)
+	if a != nil && a.idx.Header().Source == index.Scan {
+		if _, err = lock.TryRLock(leaseLock, 1); err == nil {
+			return a, nil
+		}
+	}
+	if a != nil {
+		a.close()
+	} else {
+		lock.Close()
+	}
+	return nil, err
+}
+
+// replace puts the proven form of a layer in the place of a, unless they differ:
+// then readers were told wrong things, and the layer fails from now on.
+func (l *Layer) replace(a, fresh *acquired, err error) error {
+	if err != nil {
+		return err
+	}
+	if err := compare(a.idx, fresh.idx); err != nil {
+		fresh.close()
+		err = errkind.WithHint(errkind.New(errkind.Corrupt, "the layer's table of contents lies: %w", err),
+			"unmount and mount again: the layer is now read by its own entries")
+		l.store.log.Error("layer is corrupt", "layer", l.name(), "error", err)
+		l.broken.Store(&err)
+		l.note(err)
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.acquired.CompareAndSwap(a, fresh) {
+		return fresh.close()
+	}
+	l.mu.old = append(l.mu.old, a)
+	clear(l.mu.spans)
+	if space := a.idx.Header().Space; space != fresh.idx.Header().Space {
+		spanfile.Remove(a.dir, space.String()) // who has it open keeps it
+	}
+	return nil
+}
+
+// compare reports the first entry in which two indexes of one layer differ. A
+// table of contents has no fractions of seconds.
+func compare(said, has *index.Index) error {
+	if said.Len() != has.Len() {
+		return fmt.Errorf("it has %d entries instead of %d", said.Len(), has.Len())
+	}
+	for id := range uint32(said.Len()) {
+		a, b := said.Entry(id), has.Entry(id)
+		a.Data, b.Data, a.Nsec, b.Nsec = 0, 0, 0, 0
+		a.Flags &^= index.Sparse
+		b.Flags &^= index.Sparse
+		if a != b || !bytes.Equal(said.Name(id), has.Name(id)) || !bytes.Equal(said.Target(id), has.Target(id)) || !sameXattrs(said, has, id) {
+			return fmt.Errorf("%q differs from the layer's own entry", has.Path(id))
+		}
+	}
+	return nil
+}
+
+func sameXattrs(x, y *index.Index, id uint32) bool {
+	n := 0
+	for name, value := range x.Xattrs(id) {
+		other, ok := y.Xattr(id, string(name))
+		if !ok || !bytes.Equal(value, other) {
+			return false
+		}
+		n++
+	}
+	for range y.Xattrs(id) {
+		n--
+	}
+	return n == 0
+}
