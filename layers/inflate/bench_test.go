@@ -6,19 +6,15 @@ import (
 	stdgzip "compress/gzip"
 	"io"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync"
+	"strconv"
+	"strings"
 	"testing"
 
-	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
 )
-
-var _ = flate.BestSpeed
 
 // layerTar is a tar of up to limit bytes of the regular files below dir.
 func layerTar(tb testing.TB, dir string, limit int) []byte {
@@ -47,6 +43,15 @@ func layerTar(tb testing.TB, dir string, limit int) []byte {
 		tb.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// goSource is the directory of the Go standard library.
+func goSource(tb testing.TB) string {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		tb.Skip("go env: ", err)
+	}
+	return filepath.Join(strings.TrimSpace(string(root)), "src")
 }
 
 // encodings are the ways in which layers get compressed.
@@ -96,12 +101,12 @@ type layer struct {
 	size int64
 }
 
-var layers = sync.OnceValue(func() (all []layer) { return nil })
-
+// benchLayers are tars of files of this machine, text and machine code, each
+// in all encodings.
 func benchLayers(b *testing.B) []layer {
-	limit := 96 << 20
+	const limit = 96 << 20
 	var all []layer
-	for _, dir := range []string{filepath.Join(runtime.GOROOT(), "src"), "/usr/lib"} {
+	for _, dir := range []string{goSource(b), "/usr/lib"} {
 		p := layerTar(b, dir, limit)
 		for _, e := range encodings {
 			all = append(all, layer{filepath.Base(dir) + "-" + e.name, e.enc(b, p), int64(len(p))})
@@ -110,9 +115,8 @@ func benchLayers(b *testing.B) []layer {
 	return all
 }
 
-var _ = rand.N[int]
-
-// BenchmarkInflate compares the decoders; MB/s are of output.
+// BenchmarkInflate compares the decoders, checksums included; MB/s are of
+// output.
 func BenchmarkInflate(b *testing.B) {
 	for _, l := range benchLayers(b) {
 		run := func(name string, f func() (int64, error)) {
@@ -144,6 +148,29 @@ func BenchmarkInflate(b *testing.B) {
 				return 0, err
 			}
 			return io.Copy(io.Discard, r)
+		})
+	}
+}
+
+// BenchmarkDecodeSpan is the time for one span of random access.
+func BenchmarkDecodeSpan(b *testing.B) {
+	p := layerTar(b, goSource(b), 16<<20)
+	gz := goGzip(b, p, 6, 0)
+	for _, size := range []int64{256 << 10, 1 << 20, 4 << 20} {
+		_, spans, _, err := read(bytes.NewReader(gz), size)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(strconv.FormatInt(size>>10, 10)+"KiB", func(b *testing.B) {
+			dst, n := make([]byte, 2*size), 0
+			for b.Loop() {
+				sp := spans[n%(len(spans)-1)]
+				n++
+				if err := DecodeSpan(dst[:sp.OutLen], gz[sp.In:sp.In+sp.InLen], sp.Window, sp.Bits); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.SetBytes(size)
 		})
 	}
 }

@@ -12,8 +12,6 @@ const (
 	flagName      = 1 << 3
 	flagComment   = 1 << 4
 	flagReserved  = 0xe0
-
-	trailerLen = 8
 )
 
 // headerReader reads a member's header byte by byte from an aligned decoder.
