@@ -205,7 +205,7 @@ func (w *walk) visit(ctx context.Context, d Descriptor, depth int) (*Image, erro
 	case manifest.IsIndex(mediaType):
 		return w.index(ctx, d.Data, depth)
 	case manifest.IsSchema1(mediaType):
-		return w.schema1(d, mediaType)
+		return w.schema1(ctx, d, mediaType)
 	}
 	return w.image(ctx, d, mediaType)
 }
@@ -354,13 +354,13 @@ func (c *Client) dockerArchive(ctx context.Context, ref Reference) (*Image, erro
 		return nil, err
 	}
 	a, err := archive.OpenDocker(f, ref.Name())
-	if errors.Is(err, archive.ErrNoManifest) {
-		return c.oldArchive(ctx, f, name, err)
+	var img *Image
+	switch {
+	case errors.Is(err, archive.ErrNoManifest):
+		img, err = oldArchive(ctx, f, ref.Name(), name, err)
+	case err == nil:
+		img, err = a.Image(ctx, name)
 	}
-	if err != nil {
-		return nil, err
-	}
-	img, err := a.Image(ctx, name)
 	if err == nil && ref.Digest() != "" && ref.Digest() != img.Digest {
 		err = errkind.New(errkind.NotFound, "the archive holds %s and not %s", img.Digest, ref.Digest())
 	}
@@ -374,13 +374,26 @@ func (c *Client) archiveNames(ctx context.Context, ref Reference) ([]string, err
 		return nil, err
 	}
 	a, err := archive.OpenDocker(f, ref.Name())
+	if errors.Is(err, archive.ErrNoManifest) {
+		if old, oerr := archive.OpenOld(f, ref.Name()); oerr == nil {
+			return old.Names(), nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	return a.Names(), nil
 }
 
-// oldArchive resolves what docker saved before manifest.json came.
-func (c *Client) oldArchive(_ context.Context, _ *tarfile.File, _ string, err error) (*Image, error) {
-	return nil, err
+// oldArchive resolves what docker saved before manifest.json came. Where nothing
+// of that is there either, why is the answer.
+func oldArchive(ctx context.Context, f *tarfile.File, label, name string, why error) (*Image, error) {
+	old, err := archive.OpenOld(f, label)
+	if errkind.Is(err, errkind.Invalid) {
+		return nil, why
+	}
+	if err != nil {
+		return nil, err
+	}
+	return old.Image(ctx, name)
 }

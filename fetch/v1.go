@@ -1,11 +1,13 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/registryv1"
@@ -13,9 +15,17 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-// onlyV1 reports whether ref is to be read by the first protocol and no other.
+// onlyV1 reports whether ref is to be read by the first protocol and no other:
+// as the user says, or because its digest is that of a record made by it.
 func (c *Client) onlyV1(ref Reference) bool {
-	return ref.Transport() == image.Docker && c.cfg.RegistryAPI == "v1"
+	if ref.Transport() != image.Docker || c.cfg.RegistryAPI == "v2" {
+		return false
+	}
+	if c.cfg.RegistryAPI == "v1" || ref.Digest() == "" {
+		return c.cfg.RegistryAPI == "v1"
+	}
+	raw, ok := c.cache.Get(ref.Digest(), registryv1.MaxManifest)
+	return ok && registryv1.IsManifest(raw)
 }
 
 // tryV1 reports whether an error of the second protocol is a reason to try the
@@ -84,7 +94,11 @@ func (c *Client) manifestV1(ctx context.Context, s *registryv1.Session, ref Refe
 		return nil, errkind.WithHint(errkind.New(errkind.NotFound, "%s is not in the cache, and a registry of the first protocol knows no digests", ref.Digest()),
 			"use the tag alone")
 	}
-	return registryv1.ParseManifest(raw)
+	m, err := registryv1.ParseManifest(raw)
+	if err == nil && m.Registry != ref.Domain() {
+		err = errkind.New(errkind.NotFound, "%s is an image of %s", ref.Digest(), m.Registry)
+	}
+	return m, err
 }
 
 // unnamed describes a layer of which the media type and, perhaps, the digest and
@@ -104,7 +118,7 @@ func decodeConfig(img *Image) error {
 
 // schema1 assembles what a manifest of the old schema describes. Its digest is
 // over its payload, and the sizes of its layers are not in it.
-func (w *walk) schema1(d Descriptor, mediaType string) (*Image, error) {
+func (w *walk) schema1(ctx context.Context, d Descriptor, mediaType string) (*Image, error) {
 	m, err := schema1.Parse(d.Data)
 	if err != nil {
 		return nil, err
@@ -115,17 +129,53 @@ func (w *walk) schema1(d Descriptor, mediaType string) (*Image, error) {
 	if w.top == d.Digest {
 		w.top = m.Digest
 	}
+	// What the digest covers is kept: the manifest less its signatures. If that is
+	// what we have, it came from there, and nobody is to be asked.
+	_, kept := w.c.cache.Get(m.Digest, int64(len(m.Payload)))
+	if err := w.c.cache.Put(m.Digest, m.Payload); err != nil {
+		return nil, err
+	}
 	img := &Image{Digest: w.top, ManifestDigest: m.Digest, MediaType: mediaType,
 		RawManifest: d.Data, RawConfig: m.Config}
-	for _, l := range m.Layers {
-		ld := unnamed(l.BlobSum, -1)
+	sizes := w.sizes(ctx, m.Layers, !kept || !bytes.Equal(d.Data, m.Payload))
+	for i, l := range m.Layers {
+		ld := unnamed(l.BlobSum, sizes[i])
 		blob, err := w.src.Blob(ld)
 		if err != nil {
 			return nil, err
 		}
 		img.Layers = append(img.Layers, Layer{Descriptor: ld, Blob: blob})
+		img.Size += max(sizes[i], 0)
 	}
 	return img, decodeConfig(img)
+}
+
+// sizer is a source that can be asked for the size of a blob.
+type sizer interface {
+	BlobSize(ctx context.Context, d digest.Digest) (int64, error)
+}
+
+// sizes asks for those of all layers at once. It is a courtesy to those who show
+// progress and split downloads: -1 is as good, also without a network.
+func (w *walk) sizes(ctx context.Context, layers []schema1.Layer, ask bool) []int64 {
+	out := make([]int64, len(layers))
+	src, ok := w.src.(sizer)
+	ok = ok && ask
+	var g errgroup.Group
+	g.SetLimit(8)
+	for i, l := range layers {
+		out[i] = -1
+		g.Go(func() error {
+			if ok {
+				if n, err := src.BlobSize(ctx, l.BlobSum); err == nil {
+					out[i] = n
+				}
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // never fails
+	return out
 }
 
 // matches checks the digest by which a schema 1 manifest was asked for or

@@ -236,6 +236,19 @@ func (r *Repository) readAll(resp *http.Response, limit int64, what string) ([]b
 	return raw, nil
 }
 
+// BlobSize asks how long a blob is; one HEAD request, which is not repeated.
+func (r *Repository) BlobSize(ctx context.Context, d digest.Digest) (int64, error) {
+	resp, err := r.do(ctx, http.MethodHead, r.url("blobs/"+d.String()), nil)
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 {
+		return 0, errkind.New(errkind.Unavailable, "blob %s: no size (status %d)", d, resp.StatusCode)
+	}
+	return resp.ContentLength, nil
+}
+
 // Bytes reads a whole small blob, unverified.
 func (r *Repository) Bytes(ctx context.Context, d ocispec.Descriptor, limit int64) ([]byte, error) {
 	var raw []byte

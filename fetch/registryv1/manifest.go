@@ -64,6 +64,14 @@ func ParseManifest(raw []byte) (*Manifest, error) {
 	return m, m.check()
 }
 
+// IsManifest says whether raw calls itself a Manifest.
+func IsManifest(raw []byte) bool {
+	var doc struct {
+		MediaType string `json:"mediaType"`
+	}
+	return bytes.Contains(raw, []byte(MediaType)) && json.Unmarshal(raw, &doc) == nil && doc.MediaType == MediaType
+}
+
 // check proves that the layers are one chain: each JSON is of its identifier, and
 // where it names a parent, that is the layer below.
 func (m *Manifest) check() error {
