@@ -233,7 +233,7 @@ func (t table) valid() bool {
 
 // add appends an item.
 func (t *table) add(item []byte) error {
-	if len(t.data)+len(item) > 1<<32-1 {
+	if int64(len(t.data))+int64(len(item)) > 1<<32-1 {
 		return errkind.New(errkind.Unsupported, "layer index: more than 4 GiB in one section")
 	}
 	t.data = append(t.data, item...)
