@@ -1,0 +1,226 @@
+package fetch
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/internal/testregistry"
+)
+
+const fixture = "../testdata/fixture"
+
+func TestFixtureInEveryForm(t *testing.T) {
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	layout := "oci:" + fixture + "/images"
+	want := resolve(t, c, layout+":gzip")
+	if len(want.Layers) != 4 {
+		t.Fatalf("%d layers", len(want.Layers))
+	}
+	r := testregistry.New(t, testregistry.Options{})
+	r.PushLayout("app", fixture+"/images")
+	for _, name := range []string{layout + ":zstd", layout + ":zstdchunked", layout + ":soci-v2", r.Ref("app:gzip"), r.Ref("app:soci-v2"),
+		"oci-archive:" + fixture + "/oci-archive.tar", "docker-archive:" + fixture + "/docker-archive.tar.gz"} {
+		img := resolve(t, c, name)
+		if len(img.Layers) != len(want.Layers) {
+			t.Errorf("%s: %d layers", name, len(img.Layers))
+			continue
+		}
+		for i, l := range img.Layers {
+			if l.DiffID != want.Layers[i].DiffID {
+				t.Errorf("%s: layer %d is %s", name, i, l.DiffID)
+			}
+			data := readAll(t, l.Blob, 0, -1)
+			if l.Descriptor.Digest != digest.FromBytes(data) || l.Descriptor.Size != int64(len(data)) {
+				t.Errorf("%s: layer %d: %d bytes are not those of its descriptor", name, i, len(data))
+			}
+			if got := readAll(t, l.Blob, 5, 7); !bytes.Equal(got, data[5:12]) {
+				t.Errorf("%s: layer %d: wrong range", name, i)
+			}
+		}
+	}
+	tags, err := c.Tags(t.Context(), ref(t, layout))
+	if err != nil || len(tags) < 5 {
+		t.Errorf("names in the layout: %v, %v", tags, err)
+	}
+	wantErr(t, c, layout+":nosuch", errkind.NotFound, "nosuch", "zstdchunked")
+	wantErr(t, c, layout, errkind.Invalid, "several", "zstdchunked")
+	wantErr(t, c, "oci:"+t.TempDir(), errkind.Invalid, "no index.json")
+	wantErr(t, c, "oci:/no/such/dir", errkind.NotFound)
+	wantErr(t, c, "oci-archive:/no/such/file", errkind.NotFound)
+	wantErr(t, c, "docker-archive:"+fixture+"/oci-archive.tar", errkind.Invalid, "oci-archive:")
+	pinned := want.Reference.WithDigest(want.Digest)
+	if got := resolve(t, c, pinned.String()); got.ManifestDigest != want.ManifestDigest {
+		t.Errorf("%s gave %s", pinned, got.ManifestDigest)
+	}
+}
+
+// save is an archive as docker save writes it.
+type save struct {
+	entries  []tartest.Entry
+	manifest []map[string]any
+}
+
+func (s *save) file(name, content string) string {
+	s.entries = append(s.entries, tartest.File(name, content))
+	return name
+}
+
+func (s *save) image(tags []string, diffs []string, layers ...string) string {
+	var c ocispec.Image
+	c.OS, c.Architecture, c.RootFS.Type = "linux", "amd64", "layers"
+	for _, d := range diffs {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, digest.FromString(d))
+	}
+	raw, _ := json.Marshal(c)
+	name := s.file(digest.FromBytes(raw).Encoded()+".json", string(raw))
+	s.manifest = append(s.manifest, map[string]any{"Config": name, "RepoTags": tags, "Layers": layers})
+	return digest.FromBytes(raw).String()
+}
+
+func (s *save) write(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := json.Marshal(s.manifest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.file("manifest.json", string(raw)) // last, as skopeo does
+	return writeFile(t, filepath.Join(t.TempDir(), name), string(tartest.Of(s.entries...)), 0o644)
+}
+
+func TestDockerArchive(t *testing.T) {
+	a, b := string(layerA), string(layerB)
+	gz := string(testregistry.Compress(layerB, testregistry.Gzip))
+	var s save
+	s.file("./one/layer.tar", a)
+	s.entries = append(s.entries, tartest.Symlink("two/layer.tar", "../one/layer.tar"), tartest.Link("hard.tar", "./one/layer.tar"))
+	s.file("b.tar.gz", gz)
+	hybrid := s.file("blobs/sha256/"+digest.FromString(gz).Encoded(), gz)
+	s.image([]string{"app:1", "docker.io/library/app:one"}, []string{a, a, b}, "one/layer.tar", "./two/layer.tar", "b.tar.gz")
+	id := s.image(nil, []string{a, b}, "hard.tar", hybrid)
+	file := s.write(t, "images.tar")
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+
+	img := resolve(t, c, "docker-archive:"+file+":app:1")
+	for i, want := range []string{a, a, gz} {
+		if got := readAll(t, img.Layers[i].Blob, 0, -1); string(got) != want {
+			t.Errorf("layer %d has other bytes", i)
+		}
+	}
+	if l := img.Layers[1]; l.Descriptor.Digest != l.DiffID || l.Alias != "" || l.Descriptor.MediaType != ocispec.MediaTypeImageLayer {
+		t.Errorf("a plain layer: %+v", l)
+	}
+	if l := img.Layers[2]; l.Descriptor.Digest != "" || !strings.Contains(l.Alias, file) || l.Descriptor.MediaType != ocispec.MediaTypeImageLayerGzip {
+		t.Errorf("a compressed layer: %+v", l)
+	}
+	if l := resolve(t, c, "docker-archive:"+file+":"+id).Layers[1]; l.Descriptor.Digest != digest.FromString(gz) {
+		t.Errorf("a layer named by its digest: %+v", l)
+	}
+	for _, name := range []string{"app:one", "docker.io/library/app:one", "one", "@0"} {
+		if got := resolve(t, c, "docker-archive:"+file+":"+name); got.Digest != img.Digest {
+			t.Errorf("%s is %s", name, got.Digest)
+		}
+	}
+	wantErr(t, c, "docker-archive:"+file, errkind.Invalid, "2 images", "app:1")
+	wantErr(t, c, "docker-archive:"+file+":nosuch", errkind.NotFound, "app:1")
+	wantErr(t, c, "docker-archive:"+file+"@"+digest.FromString("x").String(), errkind.Invalid, "2 images")
+}
+
+func TestArchivesThatAreNotRight(t *testing.T) {
+	a := string(layerA)
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	for name, change := range map[string]func(s *save){
+		"missing layer":  func(s *save) { s.image(nil, []string{a}, "nosuch.tar") },
+		"layer outside":  func(s *save) { s.image(nil, []string{a}, "../../etc/passwd") },
+		"absolute layer": func(s *save) { s.image(nil, []string{a}, "/etc/passwd") },
+		"link outside": func(s *save) {
+			s.entries = append(s.entries, tartest.Symlink("l.tar", "../../../etc/passwd"))
+			s.image(nil, []string{a}, "l.tar")
+		},
+		"absolute link": func(s *save) {
+			s.entries = append(s.entries, tartest.Symlink("l.tar", "/etc/passwd"))
+			s.image(nil, []string{a}, "l.tar")
+		},
+		"link loop": func(s *save) {
+			s.entries = append(s.entries, tartest.Symlink("l.tar", "m.tar"), tartest.Symlink("m.tar", "l.tar"))
+			s.image(nil, []string{a}, "l.tar")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var s save
+			change(&s)
+			wantErr(t, c, "docker-archive:"+s.write(t, "x.tar"), errkind.NotFound)
+		})
+	}
+	var s save
+	s.file("l.tar", a)
+	s.image(nil, []string{a, a}, "l.tar")
+	wantErr(t, c, "docker-archive:"+s.write(t, "x.tar"), errkind.Corrupt, "1 layers")
+	wantErr(t, c, "docker-archive:"+writeFile(t, t.TempDir()+"/x", strings.Repeat("no tar ", 200), 0o644), errkind.Corrupt)
+	wantErr(t, c, "docker-archive:"+writeFile(t, t.TempDir()+"/x", "\x1f\x8b\x08broken", 0o644), errkind.Corrupt)
+	cut := tartest.Of(tartest.File("manifest.json", strings.Repeat(" ", 5000)))[:2000]
+	wantErr(t, c, "docker-archive:"+writeFile(t, t.TempDir()+"/x", string(cut), 0o644), errkind.Corrupt)
+}
+
+func TestLayoutThatIsNotRight(t *testing.T) {
+	dir := t.TempDir()
+	put := func(raw string) digest.Digest {
+		d := digest.FromString(raw)
+		writeFile(t, filepath.Join(dir, "blobs/sha256", d.Encoded()), raw, 0o644)
+		return d
+	}
+	config := `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["` + digest.FromString("x").String() + `"]}}`
+	m := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":4}]}`,
+		ocispec.MediaTypeImageConfig, put(config), len(config), ocispec.MediaTypeImageLayer, digest.FromString("abcd"))
+	writeFile(t, filepath.Join(dir, "index.json"), fmt.Sprintf(`{"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
+		ocispec.MediaTypeImageManifest, put(m), len(m)), 0o644)
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.NotFound, "layer 1 of 1")
+	layer := filepath.Join(dir, "blobs/sha256", digest.FromString("abcd").Encoded())
+	writeFile(t, layer, "abcde", 0o644)
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt, "5 bytes instead of 4")
+	if err := os.Remove(layer); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/etc/hostname", layer); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.NotFound, "escapes")
+	writeFile(t, filepath.Join(dir, "blobs/sha256", digest.FromString(m).Encoded()), strings.Replace(m, "tar", "tAr", 1), 0o644)
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt)
+}
+
+// Entries without names that differ in their platforms are one image.
+func TestLayoutOfPlatforms(t *testing.T) {
+	dir := t.TempDir()
+	var entries []string
+	for _, arch := range []string{"arm64", "amd64"} {
+		config := fmt.Sprintf(`{"os":"linux","architecture":%q,"rootfs":{"type":"layers","diff_ids":[]}}`, arch)
+		cd := digest.FromString(config)
+		m := fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[]}`, ocispec.MediaTypeImageConfig, cd, len(config))
+		writeFile(t, filepath.Join(dir, "blobs/sha256", cd.Encoded()), config, 0o644)
+		writeFile(t, filepath.Join(dir, "blobs/sha256", digest.FromString(m).Encoded()), m, 0o644)
+		entries = append(entries, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d,"platform":{"os":"linux","architecture":%q}}`,
+			ocispec.MediaTypeImageManifest, digest.FromString(m), len(m), arch))
+	}
+	writeFile(t, filepath.Join(dir, "index.json"), `{"schemaVersion":2,"manifests":[`+strings.Join(entries, ",")+`]}`, 0o644)
+	if img := resolve(t, newClient(t, Config{}), "oci:"+dir); img.Platform.Architecture != "amd64" {
+		t.Errorf("platform %v", img.Platform)
+	}
+}
+
+func TestDaemonThatIsNotThere(t *testing.T) {
+	c := newClient(t, Config{})
+	t.Setenv("DOCKER_HOST", "unix://"+t.TempDir()+"/no.sock")
+	wantErr(t, c, "docker-daemon:app:1", errkind.Unavailable, "docker")
+	t.Setenv("DOCKER_HOST", "tcp://192.0.2.1:2375")
+	wantErr(t, c, "docker-daemon:app:1", errkind.Unsupported, "docker save")
+}
