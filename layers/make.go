@@ -239,6 +239,9 @@ func (l *Layer) publish(dir string, p *scanned) error {
 			return writeError(err)
 		}
 	}
+	if err := writeLandmark(dir, p.landmark); err != nil {
+		return writeError(err)
+	}
 	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
 		return writeError(err)
 	}

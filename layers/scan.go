@@ -40,6 +40,8 @@ type scanned struct {
 	windows []index.Window
 	blob    digest.Digest
 	data    *tempFile // nil if the data is not kept
+
+	landmark int // spans that the layer's maker wants fetched at once
 }
 
 func (p *scanned) discard() {

@@ -132,7 +132,7 @@ func modeOf(h index.Header, spans int) string {
 		return "toc"
 	case h.Source == index.SOCI:
 		return "soci"
-	case spans > 1 || h.SpaceSize <= maxHeld:
+	case spans > 1 || seekable(h.Compression):
 		return "seek"
 	}
 	return "stream"

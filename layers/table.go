@@ -26,6 +26,7 @@ func (l *Layer) fromTable(ctx context.Context) (*scanned, error) {
 			p.header.Compression = index.Zstd
 		}
 		if p.spans, p.header.SpaceSize, err = t.Build(p.builder); err == nil {
+			p.landmark = t.Landmark
 			return p, nil
 		}
 	}

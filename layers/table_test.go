@@ -201,3 +201,27 @@ func TestFillProvesALayerThatWasListedByItsTable(t *testing.T) {
 		})
 	}
 }
+
+func TestPrefetchBringsWhatLiesInFrontOfTheLandmark(t *testing.T) {
+	sources, _ := fixtureLayers(t, "estargz")
+	l := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])
+	must(t, l.Prefetch(t.Context()))
+	a := l.acquired.Load()
+	if a.data.Present() != 0 {
+		t.Fatalf("%d spans without a landmark", a.data.Present())
+	}
+	must(t, writeLandmark(a.dir, 5))
+	must(t, l.Prefetch(t.Context()))
+	for i := range 5 {
+		if !a.data.Has(i) {
+			t.Errorf("span %d is missing", i)
+		}
+	}
+	if a.data.Complete() {
+		t.Error("everything was fetched")
+	}
+	must(t, l.FillInBackground(t.Context()))
+	if !a.data.Complete() {
+		t.Error("not everything was fetched")
+	}
+}

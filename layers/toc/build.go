@@ -58,8 +58,12 @@ func (t *Table) Build(b *index.Builder) (spans []index.Span, size int64, err err
 	if err := w.setEnds(); err != nil {
 		return nil, 0, err
 	}
+	t.Landmark = w.landmark
 	return w.spans, w.pos, nil
 }
+
+// landmarkName is the entry behind the files that are needed at once.
+const landmarkName = ".prefetch.landmark"
 
 // writer turns entries into records and spans.
 type writer struct {
@@ -72,6 +76,8 @@ type writer struct {
 	open bool
 	done int64 // bytes of it that chunks cover
 	data int64 // where it begins in the address space
+
+	landmark int
 }
 
 func (w *writer) run() error {
@@ -119,6 +125,9 @@ func (w *writer) add(e entry) error {
 	}
 	if err := w.finish(); err != nil {
 		return err
+	}
+	if e.Name == landmarkName {
+		w.landmark = len(w.spans)
 	}
 	r, err := e.record()
 	if err != nil {

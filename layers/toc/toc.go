@@ -67,8 +67,13 @@ type Blob struct {
 // Table is a verified table of contents.
 type Table struct {
 	Source index.Source
-	json   []byte
-	end    int64 // where the compressed contents end in the blob
+
+	// Landmark is how many spans the layer's maker marked to be fetched at once;
+	// Build sets it.
+	Landmark int
+
+	json []byte
+	end  int64 // where the compressed contents end in the blob
 }
 
 // Announced reports whether a descriptor's annotations promise a table.

@@ -192,3 +192,10 @@ func FuzzFooter(f *testing.F) {
 		}
 	})
 }
+
+func TestLandmark(t *testing.T) {
+	tb := table(reg("a", 10, 0, ""), reg("b", 10, 100, ""), reg(landmarkName, 1, 200, ""), reg("c", 10, 300, ""))
+	if _, _, err := tb.Build(index.NewBuilder()); err != nil || tb.Landmark != 2 {
+		t.Errorf("landmark %d, %v", tb.Landmark, err)
+	}
+}

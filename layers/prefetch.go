@@ -1,0 +1,92 @@
+package layers
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/peelfs/peelfs/internal/atomicfile"
+	"github.com/peelfs/peelfs/layers/toc"
+)
+
+// prefetchName is the file beside an index that says how many of the first spans
+// the image's maker put in front of the landmark, in decimal.
+const prefetchName = "prefetch"
+
+// Prefetch brings what the maker of an eStargz layer marked as needed at once:
+// the files in front of its landmark. It works below demand: it stops while
+// anybody waits for the layer. Layers without a landmark are left alone, and not
+// even their index is got.
+func (l *Layer) Prefetch(ctx context.Context) error {
+	if !toc.Announced(l.src.Annotations) {
+		return nil
+	}
+	a, err := l.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	return l.background(ctx, a, a.landmark())
+}
+
+// FillInBackground brings the whole layer as Fill does, but below demand.
+func (l *Layer) FillInBackground(ctx context.Context) error {
+	a, err := l.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	return l.background(ctx, a, a.idx.Spans())
+}
+
+// background brings the first n spans, one request at a time.
+func (l *Layer) background(ctx context.Context, a *acquired, n int) error {
+	for first := 0; first < n; {
+		for l.count.waiting.Load() > 0 {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+		last := min(n, portion(a.idx, first))
+		if err := l.bring(ctx, a, first, last); err != nil {
+			return err
+		}
+		first = last
+	}
+	return nil
+}
+
+// bring is ensure for nobody who waits.
+func (l *Layer) bring(ctx context.Context, a *acquired, first, last int) error {
+	for i := first; i < last; i++ {
+		if l.here(a, i) {
+			continue
+		}
+		if err := l.fetching(ctx, a, i, last).wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// landmark is the number of spans in front of the landmark; 0 without one.
+func (a *acquired) landmark() int {
+	b, err := os.ReadFile(filepath.Join(a.dir, prefetchName))
+	if err != nil {
+		return 0
+	}
+	n, err := strconv.Atoi(string(b))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return min(n, a.idx.Spans())
+}
+
+func writeLandmark(dir string, n int) error {
+	if n == 0 {
+		return nil
+	}
+	return atomicfile.Write(filepath.Join(dir, prefetchName), strconv.AppendInt(nil, int64(n), 10), 0o600)
+}
