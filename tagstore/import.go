@@ -3,6 +3,7 @@ package tagstore
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -81,7 +82,7 @@ func (s *Store) importName(ctx context.Context, out *Imported, repo, tag, id, fr
 		out.Rejected = append(out.Rejected, given+": "+err.Error())
 		return nil
 	case !isOldID(id):
-		out.Rejected = append(out.Rejected, given+": image id is not 64 hex characters")
+		out.Rejected = append(out.Rejected, given+fmt.Sprintf(": image id %q is not 64 hex characters", id))
 		return nil
 	}
 	known := false

@@ -30,6 +30,7 @@ type Record struct {
 	Digest   digest.Digest `json:"digest,omitempty"` // of what the name names, an index or a manifest; "" if only an old image id is known
 	Source   string        `json:"source"`           // the registry's host, or the transport and path
 	Resolved time.Time     `json:"resolved"`         // when the source last said so
+	Origin   string        `json:"origin,omitempty"` // of a name given by Tag: the name under which its source has it
 	Images   []Image       `json:"images,omitempty"` // one for each platform that was asked for, sorted by platform
 	History  []Past        `json:"history,omitempty"`
 }
@@ -110,7 +111,7 @@ func (r *Record) apply(f Found, now time.Time, confirmed bool) (c Change) {
 	if confirmed {
 		r.Resolved = now
 	}
-	r.Source = f.Source
+	r.Source, r.Origin = f.Source, ""
 	r.setImage(f.Image, now)
 	return c
 }

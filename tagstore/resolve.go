@@ -69,7 +69,7 @@ func (s *Store) Resolve(ctx context.Context, name string, p Policy, src Source) 
 			"use --pull=missing, or pull it first with: peelfs pull %s", name)
 	case p == Never:
 		return s.remembered(ctx, known, src, true)
-	case p == Missing && have:
+	case have && (p == Missing || p == Auto && known.Origin != ""): // the name was given here
 		return s.remembered(ctx, known, src, false)
 	}
 	out, err := s.ask(ctx, name, src)

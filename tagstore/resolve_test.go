@@ -101,6 +101,38 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// A name given here means what it was given for, whatever registries have.
+func TestResolveOfAGivenName(t *testing.T) {
+	s, _ := newStore(t)
+	src := &fakeSource{word: "a", have: map[digest.Digest]Found{}}
+	_, err := s.Resolve(t.Context(), "reg.example/app:1", Auto, src)
+	must(t, err)
+	r, err := s.Get("reg.example/app:1")
+	must(t, err)
+	for _, name := range []string{"reg.example/mine:1", "reg.example/again:1"} {
+		_, err = s.Tag(t.Context(), r, name)
+		must(t, err)
+		r, err = s.Get(name)
+		must(t, err)
+		if r.Origin != "reg.example/app:1" {
+			t.Errorf("origin %q", r.Origin)
+		}
+	}
+	src.word, src.log = "b", nil
+	out, err := s.Resolve(t.Context(), "reg.example/mine:1", Auto, src)
+	must(t, err)
+	if out.Digest != dg("index a") || strings.Join(src.log, " ") != "fetch" {
+		t.Errorf("%v after %q", out.Digest, src.log)
+	}
+	out, err = s.Resolve(t.Context(), "reg.example/mine:1", Always, src)
+	must(t, err)
+	r, err = s.Get("reg.example/mine:1")
+	must(t, err)
+	if out.Digest != dg("index b") || r.Origin != "" {
+		t.Errorf("%v, origin %q", out.Digest, r.Origin)
+	}
+}
+
 func flags(o Outcome) string {
 	var f []string
 	for _, x := range []struct {

@@ -107,6 +107,7 @@ func (s *Store) apply(ctx context.Context, name string, f Found, confirmed bool)
 }
 
 // Tag gives what src names to the name dst as well, or instead of what it had.
+// What dst means in a registry does not matter from then on, until Set.
 func (s *Store) Tag(ctx context.Context, src Record, dst string) (c Change, err error) {
 	err = s.update(ctx, dst, func(r *Record) error {
 		c.New = r.Digest == "" && len(r.Images) == 0
@@ -116,6 +117,9 @@ func (s *Store) Tag(ctx context.Context, src Record, dst string) (c Change, err 
 		}
 		r.Digest, r.Source, r.Resolved = src.Digest, src.Source, src.Resolved
 		r.Images = slices.Clone(src.Images)
+		if r.Origin = src.Origin; r.Origin == "" {
+			r.Origin = src.Name
+		}
 		return nil
 	})
 	return c, err

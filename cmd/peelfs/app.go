@@ -19,6 +19,7 @@ import (
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers"
+	"github.com/peelfs/peelfs/layers/view"
 	"github.com/peelfs/peelfs/tagstore"
 )
 
@@ -94,6 +95,7 @@ func (a *app) cacheDir() (string, error) {
 // session is what commands work with. Its parts are made without any I/O but
 // for the layer store, which is opened when first asked for.
 type session struct {
+	choices
 	app    *app
 	dir    string // the cache
 	client *fetch.Client
@@ -101,7 +103,46 @@ type session struct {
 	store  *layers.Store // nil until layers is called
 }
 
+// choices are what flags mean that have few values.
+type choices struct {
+	policy   tagstore.Policy
+	platform fetch.Platform
+	symlinks view.Symlinks
+	limit    int64 // of the cache, bytes
+}
+
+// choices reads the flags, before anything is asked of anybody.
+func (f *flags) choices() (c choices, err error) {
+	if c.policy, err = tagstore.ParsePolicy(f.pull); err != nil {
+		return c, err
+	}
+	if c.platform, err = fetch.ParsePlatform(f.platform); err != nil {
+		return c, err
+	}
+	if c.limit, err = parseSize(f.cacheSize); err != nil {
+		return c, err
+	}
+	switch f.prefetch {
+	case "", "auto", "none", "all":
+	default:
+		return c, errkind.WithHint(errkind.New(errkind.Invalid, "--prefetch=%s is not known", f.prefetch), "use auto, none or all")
+	}
+	switch f.symlinks {
+	case "rewrite":
+		c.symlinks = view.Rewrite
+	case "", "raw": // commands that look into an image show what it has
+		c.symlinks = view.Raw
+	default:
+		return c, errkind.WithHint(errkind.New(errkind.Invalid, "--symlinks=%s is not known", f.symlinks), "use rewrite or raw")
+	}
+	return c, nil
+}
+
 func (a *app) open() (*session, error) {
+	choices, err := a.flags.choices()
+	if err != nil {
+		return nil, err
+	}
 	dir, err := a.cacheDir()
 	if err != nil {
 		return nil, err
@@ -114,7 +155,8 @@ func (a *app) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{app: a, dir: dir, client: client, tags: tagstore.Open(filepath.Join(dir, "tags"), tagstore.Options{})}, nil
+	tags := tagstore.Open(filepath.Join(dir, "tags"), tagstore.Options{})
+	return &session{choices: choices, app: a, dir: dir, client: client, tags: tags}, nil
 }
 
 // layers opens the layer store.
@@ -122,12 +164,9 @@ func (s *session) layers() (*layers.Store, error) {
 	if s.store != nil {
 		return s.store, nil
 	}
-	limit, err := parseSize(s.app.flags.cacheSize)
-	if err != nil {
-		return nil, err
-	}
-	s.store, err = layers.OpenStore(s.dir, layers.Options{Size: limit, Logger: s.app.log})
-	return s.store, err
+	store, err := layers.OpenStore(s.dir, layers.Options{Size: s.limit, Logger: s.app.log})
+	s.store = store
+	return store, err
 }
 
 func (s *session) close() error {

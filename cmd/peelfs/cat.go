@@ -40,7 +40,7 @@ func (s *session) cat(ctx context.Context, arg string) error {
 	}
 	attr, err := st.view.Resolve(ctx, path, true)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", ref, err)
 	}
 	if attr.Kind != index.File {
 		return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, path, attr.Kind)

@@ -34,7 +34,10 @@ func (a *app) importTagsCommand() *cobra.Command {
 			if n := len(out.Known); n > 0 {
 				a.say("%d names were known already", n)
 			}
-			return err
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			return nil
 		}),
 	}
 }

@@ -40,6 +40,9 @@ func (a *app) inspectCommand() *cobra.Command {
 		Short: "Print what is known of an image, as JSON",
 		Args:  wrong(cobra.ExactArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+			if f.raw && f.config || f.raw && f.layers || f.config && f.layers {
+				return errkind.New(errkind.Invalid, "only one of --raw, --config and --layers")
+			}
 			img, err := s.resolve(ctx, args[0])
 			if err != nil {
 				return err
@@ -50,7 +53,6 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "the manifest, byte by byte")
 	cmd.Flags().BoolVar(&f.config, "config", false, "the configuration, byte by byte")
 	cmd.Flags().BoolVar(&f.layers, "layers", false, "a table of the layers and what is here of each")
-	cmd.MarkFlagsMutuallyExclusive("raw", "config", "layers")
 	a.formatFlag(cmd.Flags())
 	a.registryFlags(cmd.Flags())
 	return cmd

@@ -13,6 +13,7 @@ import (
 )
 
 func (a *app) mountCommand() *cobra.Command {
+	symlinks := "" // not the shared flag: commands that look into an image show what it has
 	cmd := &cobra.Command{
 		Use:   "mount [flags] REF [DIR]",
 		Short: "Mount an image as a directory",
@@ -30,11 +31,14 @@ it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it.`,
   peelfs mount --platform linux/arm64 localhost:5000/app:1
   peelfs mount -f oci:./layout:latest mnt`,
 		Args: wrong(cobra.RangeArgs(1, 2)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.mount(cmd.Context(), args) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a.flags.symlinks = symlinks
+			return a.mount(cmd.Context(), args)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "stay in the foreground; Ctrl-C unmounts, twice by force")
-	f.StringVar(&a.flags.symlinks, "symlinks", "rewrite", "rewrite: they stay inside the mount; raw: as the image has them")
+	f.StringVar(&symlinks, "symlinks", "rewrite", "rewrite: they stay inside the mount; raw: as the image has them")
 	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
 	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "auto|none|all: what to fetch before it is needed")
 	a.progressFlag(f)

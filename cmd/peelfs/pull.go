@@ -36,13 +36,9 @@ func (s *session) pull(ctx context.Context, arg string) error {
 	if err != nil {
 		return err
 	}
-	platform, err := fetch.ParsePlatform(s.app.flags.platform)
-	if err != nil {
-		return err
-	}
 	result := ""
 	waiting := func() { s.app.say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
-	shared, err := s.tags.Once(ctx, storeName(ref)+" "+fetch.FormatPlatform(platform), waiting, func() error {
+	shared, err := s.tags.Once(ctx, storeName(ref)+" "+fetch.FormatPlatform(s.platform), waiting, func() error {
 		img, err := s.resolve(ctx, arg)
 		if err != nil {
 			return err

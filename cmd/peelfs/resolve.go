@@ -23,21 +23,34 @@ func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error)
 	if err != nil {
 		return nil, err
 	}
-	policy, err := tagstore.ParsePolicy(s.app.flags.pull)
+	policy, platform := s.policy, s.platform
+	name := storeName(ref)
+	from, err := s.origin(ref, name, policy)
 	if err != nil {
 		return nil, err
 	}
-	platform, err := fetch.ParsePlatform(s.app.flags.platform)
-	if err != nil {
-		return nil, err
+	if ref.Transport() != "docker" {
+		policy = tagstore.Always // files on this machine are always read
 	}
-	src := &source{session: s, ref: ref, platform: platform}
-	out, err := s.tags.Resolve(ctx, storeName(ref), src.policy(policy), src)
+	src := &source{session: s, name: name, ref: from, platform: platform}
+	out, err := s.tags.Resolve(ctx, name, policy, src)
 	if err != nil {
 		return nil, err
 	}
 	s.tell(ref, out)
-	return src.image, nil
+	img := *src.image
+	img.Reference = ref // as the user named it, not pinned
+	return &img, nil
+}
+
+// origin is where what ref names is to be fetched from: for a name that was
+// given by "peelfs tag", the name that it was given to.
+func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Policy) (fetch.Reference, error) {
+	r, err := s.tags.Get(name)
+	if err != nil || r.Origin == "" || policy == tagstore.Always {
+		return ref, nil
+	}
+	return fetch.ParseReference(r.Origin)
 }
 
 // reference reads a REF. What is an image's id here, and no image's name, means
@@ -95,18 +108,10 @@ func (s *session) tell(ref fetch.Reference, out tagstore.Outcome) {
 // keeps the image of the last Fetch.
 type source struct {
 	session  *session
+	name     string // in the tag store
 	ref      fetch.Reference
 	platform fetch.Platform
 	image    *fetch.Image
-}
-
-// policy is p where there is somebody to ask: files on this machine are always
-// read, and what a digest means does not change.
-func (s *source) policy(p tagstore.Policy) tagstore.Policy {
-	if s.ref.Transport() != "docker" {
-		return tagstore.Always
-	}
-	return p
 }
 
 // Head implements tagstore.Source.
@@ -125,13 +130,16 @@ func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found 
 		ref = ref.WithDigest(d)
 	}
 	if local {
-		if err := s.session.isLocal(s.ref, d, s.platform); err != nil {
+		if err := s.session.isLocal(s.name, d, s.platform); err != nil {
 			return found, err
 		}
 	}
 	img, err := s.session.client.Resolve(ctx, ref, s.platform)
 	if err != nil {
 		return found, err
+	}
+	if d != "" && img.Digest != d && ref.Transport() != "docker" {
+		return found, errkind.New(errkind.NotFound, "%s is no longer in %s", d, ref)
 	}
 	s.image = img
 	return tagstore.Found{Digest: img.Digest, Source: sourceName(s.ref), Image: describe(img)}, nil
@@ -148,10 +156,10 @@ func describe(img *fetch.Image) tagstore.Image {
 	return out
 }
 
-// isLocal says, as an error of kind NotFound, that not all blobs that ref's
+// isLocal says, as an error of kind NotFound, that not all blobs that a name's
 // image needs are in the cache: the registry would have to be asked.
-func (s *session) isLocal(ref fetch.Reference, d digest.Digest, platform fetch.Platform) error {
-	r, err := s.tags.Get(storeName(ref))
+func (s *session) isLocal(name string, d digest.Digest, platform fetch.Platform) error {
+	r, err := s.tags.Get(name)
 	if err != nil {
 		return err
 	}
@@ -169,7 +177,7 @@ func (s *session) isLocal(ref fetch.Reference, d digest.Digest, platform fetch.P
 		return nil
 	}
 	return errkind.WithHint(errkind.New(errkind.NotFound, "%s for %s is not all in the cache, and nobody may be asked",
-		ref.Familiar(), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", ref.Familiar())
+		familiar(name), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", familiar(name))
 }
 
 func (s *session) hasBlob(d digest.Digest) bool {
@@ -195,15 +203,6 @@ func (s *session) stack(img *fetch.Image) (*stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	var symlinks view.Symlinks
-	switch s.app.flags.symlinks {
-	case "rewrite":
-		symlinks = view.Rewrite
-	case "", "raw": // commands that look into an image show what it has
-		symlinks = view.Raw
-	default:
-		return nil, errkind.WithHint(errkind.New(errkind.Invalid, "--symlinks=%s is not known", s.app.flags.symlinks), "use rewrite or raw")
-	}
 	out := &stack{image: img}
 	var parts []view.Layer
 	for _, l := range img.Layers {
@@ -214,7 +213,7 @@ func (s *session) stack(img *fetch.Image) (*stack, error) {
 		out.layers = append(out.layers, layer)
 		parts = append(parts, layer)
 	}
-	out.view = view.New(parts, view.Options{Symlinks: symlinks})
+	out.view = view.New(parts, view.Options{Symlinks: s.symlinks})
 	return out, nil
 }
 

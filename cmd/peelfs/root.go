@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,14 +21,18 @@ func (a *app) rootCommand() *cobra.Command {
   peelfs cat debian:bookworm:/etc/os-release`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.ArbitraryArgs,
+
+		SuggestionsMinimumDistance: 2,
+		Args:                       cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
 			}
 			return unknownCommand(cmd, args[0])
 		},
-		PersistentPreRunE: func(*cobra.Command, []string) error { return a.openLog() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			return errors.Join(a.flags.absolute(), a.openLog())
+		},
 	}
 	root.SetIn(a.in)
 	root.SetOut(a.out)
@@ -106,4 +112,20 @@ func (a *app) progressFlag(f *pflag.FlagSet) {
 
 func (a *app) formatFlag(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.format, "format", "table", "table|json")
+}
+
+// absolute makes paths good in any directory: the process behind a mount does
+// not stay where it was started.
+func (f *flags) absolute() error {
+	for _, path := range []*string{&f.logFile, &f.caFile, &f.authFile} {
+		if *path == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	return nil
 }

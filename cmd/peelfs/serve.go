@@ -45,20 +45,22 @@ func (a *app) mount(ctx context.Context, args []string) error {
 //	preparing -> leaving   something failed
 //	leaving                record, directory and log that were made for it go
 type mounted struct {
-	app    *app
-	s      *session
-	r      mountRequest
-	table  *mounttab.Table
-	stack  *stack
-	record mounttab.Mount
-	lease  *mounttab.Lease
-	server atomic.Pointer[fusefs.Server] // the live file asks for it, from the start
+	app     *app
+	s       *session
+	r       mountRequest
+	table   *mounttab.Table
+	stack   *stack
+	signals chan os.Signal // those that came since before the mount was there
+	record  mounttab.Mount
+	lease   *mounttab.Lease
+	server  atomic.Pointer[fusefs.Server] // the live file asks for it, from the start
 }
 
 func (a *app) serveMount(ctx context.Context, r mountRequest) (err error) {
-	debug.SetGCPercent(25) // the buffers of many readers would make half of the heap garbage
+	debug.SetGCPercent(25)      // the buffers of many readers would make half of the heap garbage
 	signal.Ignore(unix.SIGPIPE) // a log that nobody reads must not end the mount
-	m := &mounted{app: a, r: r}
+	m := &mounted{app: a, r: r, signals: make(chan os.Signal, 4)}
+	defer signal.Stop(m.signals)
 	if m.table, err = a.mounts(); err != nil {
 		return err
 	}
@@ -88,7 +90,9 @@ func (m *mounted) chooseDirectory() error {
 		return err
 	}
 	m.record.Made = made
-	err = errors.Join(fusefs.ClearDead(m.r.dir), fusefs.CheckMountpoint(m.r.dir))
+	if err = fusefs.ClearDead(m.r.dir); err == nil {
+		err = fusefs.CheckMountpoint(m.r.dir)
+	}
 	if err == nil {
 		m.r.dir, err = filepath.EvalSymlinks(m.r.dir)
 	}
@@ -108,6 +112,10 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 		return nil, err
 	}
 	m.describe(img)
+	signal.Notify(m.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // from here on they mean: unmount
+	if m.app.daemon != nil {
+		signal.Ignore(unix.SIGHUP)
+	}
 	server, err := fusefs.Mount(m.r.dir, m.stack.view, m.options(img))
 	if err != nil {
 		return nil, err
@@ -116,9 +124,6 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 	m.record.MountID = server.MountID()
 	if m.lease, err = m.table.Add(m.record); err == nil {
 		err = m.ready()
-	}
-	if err == nil {
-		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, errors.Join(err, server.Unmount(true))
@@ -223,12 +228,6 @@ func (m *mounted) status() ([]byte, error) {
 // use, the second one takes it away by force. Who sends SIGTERM will not ask
 // twice politely, and a terminal that is gone cannot.
 func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
-	defer signal.Stop(signals)
-	if m.app.daemon != nil {
-		signal.Ignore(unix.SIGHUP)
-	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	prefetched := m.prefetch(ctx)
 	defer func() { cancel(); <-prefetched }()
@@ -243,7 +242,7 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 				seen = now
 				server.LayersComplete()
 			}
-		case sig := <-signals:
+		case sig := <-m.signals:
 			asked++
 			m.stop(server, asked > 1 || sig != unix.SIGINT)
 		}
