@@ -569,3 +569,37 @@ func ExampleIndex_Find() {
 	fmt.Println(x.Path(motd), x.Entry(motd).Size)
 	// Output: etc/motd 5
 }
+
+func TestHideTOCLeavesDirectories(t *testing.T) {
+	b := NewBuilder()
+	for _, r := range []Record{
+		{Name: "stargz.index.json/", Kind: Dir}, {Name: ".prefetch.landmark", Kind: File}, {Name: "./.no.prefetch.landmark", Kind: File},
+	} {
+		if err := b.Add(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for hide, want := range map[bool]int{true: 2, false: 4} {
+		var out bytes.Buffer
+		if err := b.Write(&out, Header{HideTOC: hide, BlobSize: -1}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if x := open(t, out.Bytes()); x.Len() != want || x.Header().HideTOC != hide {
+			t.Errorf("hidden %v: %d entries, want %d", hide, x.Len(), want)
+		}
+	}
+}
+
+func TestXattrTwice(t *testing.T) {
+	b := NewBuilder()
+	if err := b.Add(Record{Name: "f", Kind: Fifo, Xattrs: []Xattr{{"user.a", []byte("1")}, {"user.b", nil}, {"user.a", []byte("2")}}}); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := b.Write(&out, Header{BlobSize: -1}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := open(t, out.Bytes()).Xattr(1, "user.a"); !ok || string(v) != "2" {
+		t.Errorf("user.a is %q, want the last", v)
+	}
+}
