@@ -64,7 +64,7 @@ func (s *session) run(ctx context.Context, args ...string) (string, error) {
 // adopt gives a command the session's environment and user.
 func (s *session) adopt(cmd *exec.Cmd) {
 	cmd.Dir = s.dir
-	cmd.Env = append(os.Environ(), "PEELFS_CACHE="+s.cache(), "HOME="+s.dir, "XDG_RUNTIME_DIR="+s.dir)
+	cmd.Env = append(os.Environ(), "PEELFS_CACHE="+s.cache(), "HOME="+s.dir, "PEELFS_RUNTIME="+filepath.Join(s.dir, "run"))
 	if s.user {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	}

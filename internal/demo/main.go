@@ -63,9 +63,11 @@ func demo(ctx context.Context, peelfs string) (err error) {
 
 // noFUSE says why nothing can be mounted here, or "".
 func noFUSE() string {
-	if _, err := os.Stat("/dev/fuse"); err != nil {
+	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
 		return err.Error()
 	}
+	f.Close()
 	if os.Getuid() == 0 {
 		return ""
 	}

@@ -42,6 +42,7 @@ func newStage(peelfs string, reg *registry, out *os.File) (*stage, error) {
 	s.env = append(os.Environ(),
 		"PATH="+filepath.Dir(peelfs)+":"+os.Getenv("PATH"),
 		"PEELFS_CACHE="+filepath.Join(dir, "cache"),
+		"PEELFS_RUNTIME="+filepath.Join(dir, "run"), // or `peelfs mounts` lists others as well
 		"PWD="+dir)
 	return s, nil
 }

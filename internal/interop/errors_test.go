@@ -3,7 +3,10 @@
 package interop
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,14 +33,14 @@ func TestRefusals(t *testing.T) {
 		code int
 		says string
 	}{
-		{"malformed reference", []string{"mount", "UPPER/case:1", empty}, 2, "UPPER"},
+		{"malformed reference", []string{"mount", lab.reg.Ref("UPPER/case:1"), empty}, 2, "UPPER"},
 		{"unknown flag", []string{"mount", "--no-such-flag", ref, empty}, 2, "no-such-flag"},
 		{"unknown command", []string{"no-such-command"}, 2, "no-such-command"},
 		{"unknown name", []string{"mount", lab.reg.Ref("no/such:1"), empty}, 3, "no/such"},
 		{"unknown tag", []string{"mount", strings.TrimSuffix(ref, ":1") + ":none", empty}, 3, "none"},
 		{"unknown digest", []string{"mount", strings.TrimSuffix(ref, ":1") + "@sha256:" + strings.Repeat("0", 64), empty}, 3, "0000"},
 		{"no registry", []string{"mount", closed + "/a:1", empty}, 5, closed},
-		{"no such platform", []string{"mount", "--platform=plan9/mips", ref, empty}, 6, "linux/amd64"},
+		{"no such platform", []string{"mount", "--platform=plan9/mips", pushIndex(t, ref), empty}, 6, "linux/s390x"},
 		{"missing mountpoint", []string{"mount", ref, filepath.Join(b.dir, "absent")}, 10, "absent"},
 		{"mountpoint is a file", []string{"mount", ref, file}, 10, "file"},
 		{"mountpoint not empty", []string{"mount", ref, full}, 10, "full"},
@@ -76,4 +79,30 @@ func unusedAddress(t *testing.T) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// pushIndex puts an OCI index next to an image that lists it as one for another
+// platform.
+func pushIndex(t *testing.T, ref string) string {
+	t.Helper()
+	raw := must(t, "skopeo", "inspect", "--raw", "--tls-verify=false", "docker://"+ref)
+	index := fmt.Sprintf(`{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+		{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:%x", "size": %d,
+		 "platform": {"os": "linux", "architecture": "s390x"}}]}`, sha256.Sum256([]byte(raw)), len(raw))
+	host, rest, _ := strings.Cut(ref, "/")
+	name, _, _ := strings.Cut(rest, ":")
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://"+host+"/v2/"+name+"/manifests/index", strings.NewReader(index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusCreated {
+		t.Fatalf("pushing an index: %s", resp.Status)
+	}
+	return host + "/" + name + ":index"
 }

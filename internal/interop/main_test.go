@@ -133,7 +133,7 @@ func (b *box) env() []string {
 	return append(os.Environ(),
 		"PEELFS_CACHE="+b.cache,
 		"HOME="+b.dir,
-		"XDG_RUNTIME_DIR="+b.dir,
+		"PEELFS_RUNTIME="+filepath.Join(b.dir, "run"),
 		"NO_COLOR=1")
 }
 

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"context"
 	"path/filepath"
 	"testing"
 )
@@ -45,7 +46,11 @@ func overlay(t *testing.T, ref string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { podman(t, "podman", "image", "umount", "-f", ref) })
+	t.Cleanup(func() {
+		if err := lab.podman.Unmount(context.WithoutCancel(t.Context()), ref); err != nil {
+			t.Error(err)
+		}
+	})
 	return dir
 }
 

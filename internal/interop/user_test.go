@@ -22,8 +22,31 @@ func (b *box) asNobody() *box {
 	if err := os.Chown(b.dir, nobody, nobody); err != nil {
 		b.t.Fatal(err)
 	}
+	shareFUSE(b.t)
 	b.cred = &syscall.Credential{Uid: nobody, Gid: nobody}
 	return b
+}
+
+// shareFUSE gives /dev/fuse to all users until the test ends, as udev does
+// everywhere; a bare machine may have it for root alone.
+func shareFUSE(t *testing.T) {
+	t.Helper()
+	info, err := os.Stat("/dev/fuse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := info.Mode().Perm()
+	if was&0o006 == 0o006 {
+		return
+	}
+	if err := os.Chmod("/dev/fuse", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Chmod("/dev/fuse", was); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // shell runs a script as the box's user.
