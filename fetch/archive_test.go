@@ -64,18 +64,18 @@ func TestFixtureInEveryForm(t *testing.T) {
 	}
 }
 
-// save is an archive as docker save writes it.
-type save struct {
+// dockerSave is an archive as docker save writes it.
+type dockerSave struct {
 	entries  []tartest.Entry
 	manifest []map[string]any
 }
 
-func (s *save) file(name, content string) string {
+func (s *dockerSave) file(name, content string) string {
 	s.entries = append(s.entries, tartest.File(name, content))
 	return name
 }
 
-func (s *save) image(tags []string, diffs []string, layers ...string) string {
+func (s *dockerSave) image(tags []string, diffs []string, layers ...string) string {
 	var c ocispec.Image
 	c.OS, c.Architecture, c.RootFS.Type = "linux", "amd64", "layers"
 	for _, d := range diffs {
@@ -87,7 +87,7 @@ func (s *save) image(tags []string, diffs []string, layers ...string) string {
 	return digest.FromBytes(raw).String()
 }
 
-func (s *save) write(t *testing.T, name string) string {
+func (s *dockerSave) write(t *testing.T, name string) string {
 	t.Helper()
 	raw, err := json.Marshal(s.manifest)
 	if err != nil {
@@ -100,7 +100,7 @@ func (s *save) write(t *testing.T, name string) string {
 func TestDockerArchive(t *testing.T) {
 	a, b := string(layerA), string(layerB)
 	gz := string(testregistry.Compress(layerB, testregistry.Gzip))
-	var s save
+	var s dockerSave
 	s.file("./one/layer.tar", a)
 	s.entries = append(s.entries, tartest.Symlink("two/layer.tar", "../one/layer.tar"), tartest.Link("hard.tar", "./one/layer.tar"))
 	s.file("b.tar.gz", gz)
@@ -138,30 +138,30 @@ func TestDockerArchive(t *testing.T) {
 func TestArchivesThatAreNotRight(t *testing.T) {
 	a := string(layerA)
 	c := newClient(t, Config{CacheDir: t.TempDir()})
-	for name, change := range map[string]func(s *save){
-		"missing layer":  func(s *save) { s.image(nil, []string{a}, "nosuch.tar") },
-		"layer outside":  func(s *save) { s.image(nil, []string{a}, "../../etc/passwd") },
-		"absolute layer": func(s *save) { s.image(nil, []string{a}, "/etc/passwd") },
-		"link outside": func(s *save) {
+	for name, change := range map[string]func(s *dockerSave){
+		"missing layer":  func(s *dockerSave) { s.image(nil, []string{a}, "nosuch.tar") },
+		"layer outside":  func(s *dockerSave) { s.image(nil, []string{a}, "../../etc/passwd") },
+		"absolute layer": func(s *dockerSave) { s.image(nil, []string{a}, "/etc/passwd") },
+		"link outside": func(s *dockerSave) {
 			s.entries = append(s.entries, tartest.Symlink("l.tar", "../../../etc/passwd"))
 			s.image(nil, []string{a}, "l.tar")
 		},
-		"absolute link": func(s *save) {
+		"absolute link": func(s *dockerSave) {
 			s.entries = append(s.entries, tartest.Symlink("l.tar", "/etc/passwd"))
 			s.image(nil, []string{a}, "l.tar")
 		},
-		"link loop": func(s *save) {
+		"link loop": func(s *dockerSave) {
 			s.entries = append(s.entries, tartest.Symlink("l.tar", "m.tar"), tartest.Symlink("m.tar", "l.tar"))
 			s.image(nil, []string{a}, "l.tar")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var s save
+			var s dockerSave
 			change(&s)
 			wantErr(t, c, "docker-archive:"+s.write(t, "x.tar"), errkind.NotFound)
 		})
 	}
-	var s save
+	var s dockerSave
 	s.file("l.tar", a)
 	s.image(nil, []string{a, a}, "l.tar")
 	wantErr(t, c, "docker-archive:"+s.write(t, "x.tar"), errkind.Corrupt, "1 layers")
