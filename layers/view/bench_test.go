@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -196,4 +197,57 @@ func BenchmarkFirstListing(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/name")
 	})
+}
+
+// Everything walked, the view keeps at most 100 bytes an inode.
+func TestMemoryPerInode(t *testing.T) {
+	const dirs, files = 3000, 12
+	b := make([]*index.Builder, 2)
+	for layer := range b {
+		b[layer] = index.NewBuilder()
+		for d := range dirs {
+			for f := range files {
+				r := index.Record{Name: fmt.Sprintf("d%d/f%d", d, f+layer*files/2), Kind: index.File}
+				if err := b[layer].Add(r); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	var layers []*memLayer
+	for _, b := range b {
+		var out bytes.Buffer
+		if err := b.Write(&out, index.Header{BlobSize: -1}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		layers = append(layers, &memLayer{make: sync.OnceValues(func() (*index.Index, error) { return index.OpenBytes(out.Bytes()) })})
+	}
+	v := viewOf(layers, Options{})
+	if _, err := v.Root(t.Context()); err != nil { // gets the indexes, no more
+		t.Fatal(err)
+	}
+	before := heap()
+	inodes := 0
+	if err := v.Walk(t.Context(), "/", func(string, Attr) error { inodes++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	after := heap()
+	if inodes != 1+dirs*(1+files+files/2) {
+		t.Fatalf("%d inodes", inodes)
+	}
+	if per := float64(after-before) / float64(inodes); after > before && per > 100 {
+		t.Errorf("%.0f bytes an inode", per)
+	} else {
+		t.Logf("%.0f bytes an inode", per)
+	}
+	runtime.KeepAlive(v)
+}
+
+// heap is how many bytes are in use.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

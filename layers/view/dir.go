@@ -134,13 +134,14 @@ func (v *View) settle(d *Dir) error {
 	for i := range d.Len() {
 		x, p, _ := d.item(i)
 		e := x.Entry(p.entry)
-		var err error
-		if e.Flags&(index.Implied|index.Linked|index.HardLink) != 0 || e.Kind == index.Link {
-			_, err = v.describe(p, e)
-		} else {
-			_, err = v.borrowedBy(p)
-		}
+		borrowed, err := v.borrowedBy(p)
 		if err != nil {
+			return err
+		}
+		if borrowed == 0 && e.Kind != index.Link && e.Flags&(index.Implied|index.Linked|index.HardLink) == 0 {
+			continue
+		}
+		if _, err := v.describe(p, e); err != nil {
 			return err
 		}
 	}

@@ -3,7 +3,6 @@ package view
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -154,14 +153,6 @@ func get(t testing.TB, v *View, path string) Attr {
 		t.Fatalf("Resolve(%s): %v", path, err)
 	}
 	return a
-}
-
-// wantAbsent checks that a path is proven absent.
-func wantAbsent(t testing.TB, v *View, path string) {
-	t.Helper()
-	if a, err := v.Resolve(t.Context(), path, false); !errors.Is(err, ErrNotExist) && !errors.Is(err, ErrNotDir) {
-		t.Errorf("Resolve(%s) = %+v, %v; want nothing there", path, a, err)
-	}
 }
 
 // asked is how often each layer's index was asked for, base first.

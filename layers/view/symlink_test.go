@@ -1,6 +1,7 @@
 package view
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,6 +75,34 @@ func TestRewrite(t *testing.T) {
 			t.Errorf("%q in %q becomes %q (size %d), want %q", c.text, c.at, got, x.size(), c.want)
 		}
 	}
+}
+
+// What becomes of any text is as long as stat says, relative, climbs no further
+// than the root before its first name, and leaves the rest alone.
+func FuzzLeave(f *testing.F) {
+	for _, text := range []string{"", "/", "..", "a/../..", "/../a/", ".//../a", "../../..", "..a/..", "/a/.."} {
+		f.Add([]byte(text), uint8(2))
+	}
+	f.Fuzz(func(t *testing.T, text []byte, deep uint8) {
+		depth := int(deep)
+		x := leave(text, depth)
+		out := x.bytes()
+		if len(out) != x.size() {
+			t.Fatalf("%q becomes %q, but has size %d", text, out, x.size())
+		}
+		if len(out) > 0 && out[0] == '/' {
+			t.Fatalf("%q becomes absolute: %q", text, out)
+		}
+		if !bytes.HasSuffix(text, x.rest) || !bytes.HasSuffix(out, x.rest) {
+			t.Fatalf("%q becomes %q, the rest is %q", text, out, x.rest)
+		}
+		if climbs := bytes.Count(out[:len(out)-len(x.rest)], []byte("..")); climbs > depth || climbs != x.ups {
+			t.Fatalf("%q becomes %q, which climbs %d of %d", text, out, climbs, depth)
+		}
+		if !placeDependent(text) && !bytes.Equal(text, out) {
+			t.Fatalf("%q becomes %q", text, out)
+		}
+	})
 }
 
 // Names of one symbolic link at different places: each has the text for its place.
