@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -34,13 +33,14 @@ func dockerRegistry(t *testing.T, more string) string {
 	l.Close()
 	dir := t.TempDir()
 	config := writeFile(t, filepath.Join(dir, "config.yml"), fmt.Sprintf(`version: 0.1
-log: {level: fatal}
+log: {level: error}
 storage:
   filesystem: {rootdirectory: %s}
 http: {addr: %q}
 %s`, dir, addr, more), 0o644)
 	cmd := exec.Command(bin, "serve", config)
-	cmd.Stderr = os.Stderr
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,9 @@ http: {addr: %q}
 		}
 		time.Sleep(20 * time.Millisecond) // its listening socket is its only sign of life
 	}
-	t.Fatal("docker-registry does not answer")
+	cmd.Process.Kill()
+	cmd.Wait()
+	t.Fatalf("docker-registry does not answer: %s", stderr.String())
 	return ""
 }
 
@@ -104,7 +106,7 @@ const joe = "joe:$2b$05$GMLLxG/nbuvrSdmpES8YVu2/hbet8totv4uPWniSUhM2R0g/R1rZa\n"
 
 func TestInteropPassword(t *testing.T) {
 	file := writeFile(t, filepath.Join(t.TempDir(), "htpasswd"), joe, 0o644)
-	addr := dockerRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: \"a, b\", path: %s}}\n", file))
+	addr := dockerRegistry(t, fmt.Sprintf("auth: {htpasswd: {realm: \"a, b\", path: %q}}\n", file))
 	push(t, addr+"/app:1", "--dest-creds=joe:pw")
 	resolve(t, newClient(t, Config{Creds: "joe:pw"}), addr+"/app:1")
 	wantErr(t, newClient(t, Config{Creds: "joe:no"}), addr+"/app:1", errkind.Denied, "--creds")
