@@ -222,3 +222,17 @@ type shortLayer struct{ *memLayer }
 func (l shortLayer) ReadAt(ctx context.Context, id uint32, p []byte, off int64) (int, error) {
 	return l.memLayer.ReadAt(ctx, id, p[:len(p)-1], off)
 }
+
+func TestPath(t *testing.T) {
+	v := rawView(tarball{tt.File("d/f", "")})
+	ino := get(t, v, "d/f").Ino
+	for _, c := range []struct {
+		v    *View
+		ino  Ino
+		want string
+	}{{v, RootIno, "/"}, {v, ino, "/d/f"}, {rawView(tarball{}), ino, ""}} {
+		if got := c.v.Path(c.ino); got != c.want {
+			t.Errorf("path of %#x is %q, want %q", c.ino, got, c.want)
+		}
+	}
+}
