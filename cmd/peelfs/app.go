@@ -99,6 +99,7 @@ type session struct {
 	app    *app
 	dir    string // the cache
 	client *fetch.Client
+	quick  *fetch.Client // gives up soon: to ask where there is an answer to fall back on
 	tags   *tagstore.Store
 	store  *layers.Store // nil until layers is called
 }
@@ -147,16 +148,22 @@ func (a *app) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := fetch.NewClient(fetch.Config{
+	config := fetch.Config{
 		CacheDir: dir, PlainHTTP: a.flags.plainHTTP, InsecureTLS: !a.flags.tlsVerify, CAFile: a.flags.caFile,
 		Creds: a.flags.creds, AuthFile: a.flags.authFile, Anonymous: a.flags.anonymous,
 		RegistryAPI: a.flags.registryAPI, IOTimeout: a.flags.ioTimeout, UserAgent: "peelfs/" + version, Logger: a.log,
-	})
+	}
+	client, err := fetch.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	config.Retry = fetch.RetryPolicy{Attempts: 2, Budget: 10 * time.Second}
+	quick, err := fetch.NewClient(config)
 	if err != nil {
 		return nil, err
 	}
 	tags := tagstore.Open(filepath.Join(dir, "tags"), tagstore.Options{})
-	return &session{choices: choices, app: a, dir: dir, client: client, tags: tags}, nil
+	return &session{choices: choices, app: a, dir: dir, client: client, quick: quick, tags: tags}, nil
 }
 
 // layers opens the layer store.
@@ -174,7 +181,7 @@ func (s *session) close() error {
 	if s.store != nil {
 		err = s.store.Close()
 	}
-	return errors.Join(err, s.client.Close())
+	return errors.Join(err, s.client.Close(), s.quick.Close())
 }
 
 // mounts opens the records of what is mounted.

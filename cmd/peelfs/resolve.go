@@ -119,7 +119,11 @@ func (s *source) Head(ctx context.Context) (digest.Digest, error) {
 	if s.ref.Digest() != "" || s.ref.Transport() != "docker" {
 		return s.ref.Digest(), nil
 	}
-	desc, err := s.session.client.Head(ctx, s.ref)
+	client := s.session.client
+	if r, err := s.session.tags.Get(s.name); err == nil && r.Digest != "" && s.session.policy == tagstore.Auto {
+		client = s.session.quick
+	}
+	desc, err := client.Head(ctx, s.ref)
 	return desc.Digest, err
 }
 
