@@ -65,18 +65,21 @@ func smallFiles(b *testing.B, n int) *memLayer {
 	return seal(b, builder, data)
 }
 
-func BenchmarkTarCold(b *testing.B) {
+// Many small files, with those to come pushed or not.
+func BenchmarkSmallFilesCold(b *testing.B) {
 	const n = 10_000
 	l := smallFiles(b, n)
-	coldRuns(b, l, true, func(dir string) { run(b, "sh", "-c", "tar cf - -C "+dir+" . | cat >/dev/null") })
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "us/file")
-}
-
-func BenchmarkCatSmallCold(b *testing.B) {
-	const n = 10_000
-	l := smallFiles(b, n)
-	coldRuns(b, l, true, func(dir string) { run(b, "sh", "-c", "find "+dir+" -type f -print0 | xargs -0 cat >/dev/null") })
-	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "us/file")
+	for name, command := range map[string]string{
+		"tar": "tar cf - -C %s . | cat >/dev/null",
+		"cat": "find %s -type f -print0 | xargs -0 cat >/dev/null",
+	} {
+		for _, complete := range []bool{false, true} {
+			b.Run(fmt.Sprintf("%s/pushed=%v", name, complete), func(b *testing.B) {
+				coldRuns(b, l, complete, func(dir string) { run(b, "sh", "-c", fmt.Sprintf(command, dir)) })
+				b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "us/file")
+			})
+		}
+	}
 }
 
 func BenchmarkSequentialCold(b *testing.B) {

@@ -141,6 +141,7 @@ func mountByHelper(dir string, opt *Options) (int, error) {
 		return -1, errkind.WithHint(errkind.New(errkind.NoFUSE, "mount %s: %w", dir, err),
 			"`peelfs doctor` looks at /dev/fuse, %s and the mountpoint", filepath.Base(program))
 	}
+	theirs.Close() // so that the socket ends if nothing was sent
 	return receiveFD(pair[0])
 }
 

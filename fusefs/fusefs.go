@@ -64,6 +64,7 @@ type Stats struct {
 	Slow      uint64            // those that waited for more than a second
 	Failed    uint64            // requests that failed for want of data
 	Signals   uint64            // looks at the signals of an interrupted caller
+	Pushed    uint64            // small files given to the kernel before it asked
 }
 
 // UnmountOptions say how Unmount goes about it.

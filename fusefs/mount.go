@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/moby/sys/mountinfo"
@@ -26,7 +26,6 @@ type Server struct {
 	fuse *fuse.Server
 	done chan struct{} // closed when the kernel has let go and nothing runs any more
 
-	raised atomic.Bool // LayersComplete has acted
 }
 
 // Mount mounts v at dir and returns once the kernel's first message is answered.
@@ -36,15 +35,9 @@ type Server struct {
 // With GOGC at 25 (debug.SetGCPercent) the server's buffers take about a sixth of
 // the memory under many readers, at no cost in speed.
 func Mount(dir string, v *view.View, opt Options) (*Server, error) {
-	if err := ClearDead(dir); err != nil {
-		return nil, err
-	}
-	if err := CheckMountpoint(dir); err != nil {
-		return nil, err
-	}
-	path, err := resolve(dir)
+	path, err := prepare(dir)
 	if err != nil {
-		return nil, missing(dir, err)
+		return nil, err
 	}
 	device, err := attach(path, &opt)
 	if err != nil {
@@ -55,6 +48,21 @@ func Mount(dir string, v *view.View, opt Options) (*Server, error) {
 		return nil, errors.Join(err, detach(path, true))
 	}
 	return s, nil
+}
+
+// prepare makes dir ready to be mounted upon: what is dead is cleared, and then
+// what was below it must do as well.
+func prepare(dir string) (string, error) {
+	for _, step := range []func(string) error{CheckMountpoint, ClearDead, CheckMountpoint} {
+		if err := step(dir); err != nil {
+			return "", err
+		}
+	}
+	path, err := resolve(dir)
+	if err != nil {
+		return "", missing(dir, err)
+	}
+	return path, nil
 }
 
 // serve takes over the device, and answers what comes from it.
@@ -79,6 +87,7 @@ func serve(path string, device int, v *view.View, opt *Options) (*Server, error)
 		return nil, errkind.New(errkind.NoFUSE, "talk to the kernel: %w", err)
 	}
 	s := &Server{dir: path, info: *info, tree: t, fuse: server, done: make(chan struct{})}
+	t.pusher.server = server
 	go s.run(watched)
 	s.LayersComplete()
 	return s, nil
@@ -87,14 +96,18 @@ func serve(path string, device int, v *view.View, opt *Options) (*Server, error)
 // run serves until the kernel has let go.
 func (s *Server) run(watched int) {
 	defer close(s.done)
+	var pushes sync.WaitGroup
+	pushes.Go(s.tree.pusher.run)
 	s.fuse.Serve()
 	s.tree.close()
+	pushes.Wait()
 	s.tree.watchers.Wait()
 	unix.Close(watched)
 }
 
 func newTree(v *view.View, opt *Options, device int) *tree {
 	t := &tree{view: v, opt: opt, hidden: newHidden(v, opt.Files)}
+	t.pusher = newPusher(t)
 	t.session = &session{
 		log: newLog(opt), budget: opt.budget(), device: device,
 		closing: make(chan struct{}), path: t.pathOf,
@@ -161,16 +174,18 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Requests: t.requests(), BytesRead: t.bytesRead.Load(),
 		Waits: t.waits.Load(), Slow: t.slow.Load(), Failed: t.failed.Load(), Signals: t.interrupts.Load(),
+		Pushed: t.pusher.count.Load(),
 	}
 }
 
 // LayersComplete is to be called when data became local: once all is, the
 // kernel may read further ahead. That needs root, and is no loss else.
 func (s *Server) LayersComplete() {
-	if s.raised.Load() || s.tree.opt.Complete == nil || !s.tree.opt.Complete() || s.raised.Swap(true) {
+	t := s.tree
+	if t.local.Load() || t.opt.Complete == nil || !t.opt.Complete() || t.local.Swap(true) {
 		return
 	}
 	if err := raiseReadAhead(s.info.Major, s.info.Minor); err != nil {
-		s.tree.log.Debug("read-ahead stays as it is", "error", err)
+		t.log.Debug("read-ahead stays as it is", "error", err)
 	}
 }

@@ -33,7 +33,8 @@ func CheckMountpoint(dir string) error {
 	}
 	if m != nil && m.FSType != "autofs" {
 		if isOurs(m) {
-			if dead, err := isDead(m); dead || err != nil {
+			dead, err := isDead(m)
+			if dead || err != nil && !errors.Is(err, errForeign) {
 				return err
 			}
 		}

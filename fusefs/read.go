@@ -30,6 +30,9 @@ func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	}
 	t.failures.forgive(in.NodeId, off)
 	t.bytesRead.Add(uint64(n))
+	if off == 0 && n < len(buf) && n <= pushSize && t.local.Load() {
+		t.pusher.saw(view.Ino(in.NodeId))
+	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 

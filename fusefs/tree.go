@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -37,6 +38,8 @@ type tree struct {
 	opt      *Options
 	failures failures
 	limiter  limiter
+	pusher   *pusher
+	local    atomic.Bool // all data is: see Server.LayersComplete
 }
 
 func (t *tree) start(cancel <-chan struct{}, h *fuse.InHeader) *request {

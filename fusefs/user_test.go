@@ -116,10 +116,15 @@ func TestUserIsToldWhatIsMissing(t *testing.T) {
 	if err := os.Chmod(filepath.Dir(foreign), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	roots, _ := mounted(t, empty(), Options{FSName: "peelfs:roots"})
+	if err := os.Chmod(filepath.Dir(roots), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		dir, how string
 		want     []string
 	}{
+		{roots, "", []string{"mountpoint already", "peelfs:roots"}},
 		{dir, "other", []string{"no FUSE", "allow_other", "add the line `user_allow_other` to /etc/fuse.conf"}},
 		{dir, "suid", []string{"denied", "only root"}},
 		{foreign, "", []string{"mountpoint", "belongs to someone else", "of their own"}},
