@@ -211,13 +211,14 @@ func (m *mounted) status() ([]byte, error) {
 		Mountpoint: m.record.Mountpoint, Reference: m.record.Reference, Digest: m.record.Digest,
 		Platform: m.record.Platform, PID: m.record.PID, Since: m.record.Since, Log: m.record.Log,
 	}
+	st.Requests = m.s.client.Stats().Requests + m.s.quick.Stats().Requests
 	for i, l := range m.stack.status() {
 		st.Layers = append(st.Layers, layerStatus{i, l})
 		st.BytesFetched += l.Fetched
 	}
 	if server := m.server.Load(); server != nil {
 		stats := server.Stats()
-		st.Requests, st.BytesRead = stats.Requests, stats.BytesRead
+		st.Operations, st.BytesRead = stats.Requests, stats.BytesRead
 		st.Waits, st.Slow, st.Failed = stats.Waits, stats.Slow, stats.Failed
 	}
 	data, err := json.MarshalIndent(st, "", "  ")

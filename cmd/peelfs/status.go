@@ -28,12 +28,13 @@ type mountStatus struct {
 	Platform     string            `json:"platform"`
 	PID          int               `json:"pid"`
 	Since        time.Time         `json:"since"`
-	Requests     map[string]uint64 `json:"requests"` // of the kernel, by operation
-	Waits        uint64            `json:"waits"`    // requests that had to wait for data
-	Slow         uint64            `json:"slow"`     // of these, for more than a second
-	Failed       uint64            `json:"failed"`
-	BytesFetched int64             `json:"bytesFetched"` // over the network, by this mount
+	Requests     int64             `json:"requests"`     // to the registry, by this mount
+	BytesFetched int64             `json:"bytesFetched"` // of layers, by this mount
 	BytesRead    uint64            `json:"bytesRead"`    // by those who use the mount
+	Operations   map[string]uint64 `json:"operations"`   // that the kernel asked for
+	Waits        uint64            `json:"waits"`        // of these, those that had to wait for data
+	Slow         uint64            `json:"slow"`         // and those that did for more than a second
+	Failed       uint64            `json:"failed"`
 	Log          string            `json:"log,omitempty"`
 	Layers       []layerStatus     `json:"layers"`
 }
