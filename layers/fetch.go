@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/zeebo/xxh3"
@@ -33,7 +34,7 @@ func (l *Layer) fetch(ctx context.Context, r *run) {
 		if err == nil && n == 0 {
 			n, err = 1, l.fetchContended(ctx, r, rest[0], lock)
 		} else if err == nil {
-			err = l.fetchLocked(ctx, r, rest[:n], true)
+			err = l.fetchLocked(ctx, r, rest[:n], lock)
 			unlock(lock, rest[:n])
 		}
 		if err != nil {
@@ -76,7 +77,7 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.F
 			return err
 		} else if got {
 			defer unlock(lock, []int{i})
-			return l.fetchLocked(ctx, r, []int{i}, true)
+			return l.fetchLocked(ctx, r, []int{i}, lock)
 		}
 		select {
 		case <-ctx.Done():
@@ -84,13 +85,13 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.F
 		case <-time.After(pause):
 		}
 	}
-	return l.fetchLocked(ctx, r, []int{i}, false)
+	return l.fetchLocked(ctx, r, []int{i}, nil)
 }
 
-// fetchLocked brings spans; mine says that their locks are held, so that they
-// may be written to the disk.
-func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int, mine bool) error {
-	if mine {
+// fetchLocked brings spans, whose locks lock holds; with nil nobody holds them,
+// and nothing may be written to the disk.
+func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int, lock *flock.File) error {
+	if lock != nil {
 		spans = l.settle(r, spans)
 	}
 	if len(spans) == 0 {
@@ -99,10 +100,10 @@ func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int, mine bool)
 	if tooLarge(r.a.idx.Span(spans[0])) {
 		return l.refill(ctx, r)
 	}
-	err := l.transfer(ctx, r, spans, mine)
+	err := l.transfer(ctx, r, spans, lock)
 	if errkind.Is(err, errkind.Corrupt) && ctx.Err() == nil {
 		l.store.log.Warn("bytes from the source are wrong and are fetched again", "layer", l.name(), "error", err)
-		err = l.transfer(ctx, r, r.pending(spans), mine)
+		err = l.transfer(ctx, r, r.pending(spans), lock)
 	}
 	return err
 }
@@ -135,7 +136,7 @@ func (r *run) pending(spans []int) (rest []int) {
 
 // transfer asks for the range of the blob that spans need, in one request, and
 // decodes, verifies, stores and lands them one by one as their bytes come.
-func (l *Layer) transfer(ctx context.Context, r *run, spans []int, mine bool) error {
+func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.File) error {
 	if len(spans) == 0 {
 		return nil
 	}
@@ -150,7 +151,13 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, mine bool) er
 		}
 		defer body.Close()
 	}
-	t := &transferer{layer: l, run: r, in: input{body: body, pos: at, count: &l.count}, mine: mine}
+	if at < in && lock != nil {
+		more := l.widen(r, spans, lock)
+		defer unlock(lock, more)
+		spans = append(more, spans...)
+		slices.Sort(spans)
+	}
+	t := &transferer{layer: l, run: r, in: input{body: body, pos: at, count: &l.count}, mine: lock != nil}
 	for _, i := range spans {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -160,6 +167,32 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, mine bool) er
 		}
 	}
 	return nil
+}
+
+// widen adds to r whatever else is missing, and returns it: a server that ignores
+// ranges sends the whole blob, and no byte of it should be sent twice.
+func (l *Layer) widen(r *run, spans []int, lock *flock.File) (more []int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	end := int64(0)
+	for j := range r.a.idx.Spans() {
+		s := r.a.idx.Span(j)
+		if s.In < end-1 || slices.Contains(spans, j) {
+			end = max(end, s.In+s.InLen)
+			continue
+		}
+		if tooLarge(s) || l.here(r.a, j) || l.busy(j) {
+			continue
+		}
+		if got, err := lock.TryLock(spanfile.SpanLock(j), 1); !got || err != nil {
+			continue
+		}
+		end = max(end, s.In+s.InLen)
+		f := newFlight()
+		r.flights[j], l.mu.spans[j] = f, f
+		more = append(more, j)
+	}
+	return more
 }
 
 // rangeOf is the range of the blob that produces spans.

@@ -175,7 +175,7 @@ const SpanZeros SpanFlags = 1
 type Span struct {
 	Out, OutLen int64 // the stretch, in the address space
 	In, InLen   int64 // the range of the blob that produces it
-	Bits        uint8 // how many bits of the first byte belong to it, 0 for all (deflate)
+	Bits        uint8 // low bits of the byte at In that belong to the span before (deflate)
 	Skip        int64 // bytes to drop from the decoded range before Out begins
 	Sum         uint64
 	Digest      [32]byte // sha256 of what DigestOf says
