@@ -61,9 +61,14 @@ func StartRegistry(dir string) (*Registry, error) {
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		return nil, err
 	}
+	diary, err := os.Create(filepath.Join(dir, "registry.log"))
+	if err != nil {
+		return nil, err
+	}
+	defer diary.Close()
 	r := &Registry{backend: &url.URL{Scheme: "http", Host: backend}}
 	r.process = exec.Command("docker-registry", "serve", config)
-	r.process.Stderr = os.Stderr
+	r.process.Stdout, r.process.Stderr = diary, diary
 	if err := r.process.Start(); err != nil {
 		return nil, err
 	}
