@@ -68,6 +68,12 @@ func (p *scanned) adopt(dir string) error {
 // out to be wrong is read once more from its source, and then decoded by other
 // code: a second opinion before anybody is blamed.
 func (l *Layer) scan(ctx context.Context) (*scanned, error) {
+	select {
+	case l.store.pass <- struct{}{}:
+		defer func() { <-l.store.pass }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	p, err := l.scanOnce(ctx, false)
 	if errkind.Is(err, errkind.Corrupt) && ctx.Err() == nil {
 		l.store.log.Warn("layer is wrong and is read again", "layer", l.name(), "error", err)

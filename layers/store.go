@@ -31,6 +31,10 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// maxPasses is how many layers are read whole at once. Each takes about 5 MiB of
+// buffers, and a listing may want all layers of an image at once.
+const maxPasses = 6
+
 // Store is a cache directory, open in one process. Methods are safe for
 // concurrent use.
 type Store struct {
@@ -39,6 +43,7 @@ type Store struct {
 	log  *slog.Logger
 	held *spanCache
 	room *janitor
+	pass chan struct{} // a slot for each streaming pass that may run
 
 	mu struct {
 		sync.Mutex
@@ -68,6 +73,7 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{dir: dir, opt: opt, log: opt.Logger, held: newSpanCache()}
 	s.room = newJanitor(s)
+	s.pass = make(chan struct{}, maxPasses)
 	s.mu.layers = map[string]*Layer{}
 	sweep(filepath.Join(dir, "tmp"))
 	return s, nil
