@@ -174,13 +174,20 @@ func (r *Repository) head(ctx context.Context, target string) (ocispec.Descripto
 			Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
 			Size:      resp.ContentLength,
 		}
-		if manifest.CheckDigest(d.Digest) == nil && d.Size > 0 {
+		if manifest.CheckDigest(d.Digest) == nil && d.Size > 0 && !perhapsConverted(d.MediaType) {
 			return d, nil
 		}
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return ocispec.Descriptor{}, r.statusError(resp, r.describe(target))
 	}
 	return r.getManifest(ctx, target) // also for the words of an error: a HEAD has none
+}
+
+// perhapsConverted: a manifest of schema 1 may have been made of another for this
+// one request, and is then found under its tag and not under its digest.
+func perhapsConverted(contentType string) bool {
+	t, _, _ := strings.Cut(contentType, ";")
+	return manifest.IsSchema1(strings.TrimSpace(t))
 }
 
 // Manifest reads the manifest that d describes. The bytes are not checked
