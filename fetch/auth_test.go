@@ -245,6 +245,9 @@ func TestNoServer(t *testing.T) {
 	c := newClient(t, Config{})
 	wantErr(t, c, addr+"/app:1", errkind.Unavailable, "nothing listens")
 	wantErr(t, c, "no-such-host.invalid/app:1", errkind.Unavailable, "no-such-host.invalid")
+	if n := c.Stats().Retries; n != 0 {
+		t.Errorf("%d retries where nobody has ever answered", n)
+	}
 }
 
 func TestRedirectsThatAreRefused(t *testing.T) {

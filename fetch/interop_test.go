@@ -48,13 +48,15 @@ http: {addr: %q}
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	for range 200 {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range 500 { // an answer is its only sign of life
 		resp, err := http.Get("http://" + addr + "/v2/")
 		if err == nil {
 			resp.Body.Close()
 			return addr
 		}
-		time.Sleep(20 * time.Millisecond) // its listening socket is its only sign of life
+		<-tick.C
 	}
 	cmd.Process.Kill()
 	cmd.Wait()

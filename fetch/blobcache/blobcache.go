@@ -12,6 +12,9 @@ import (
 	"os"
 	"path/filepath"
 
+	_ "crypto/sha256" // the digests that can be verified
+	_ "crypto/sha512"
+
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/atomicfile"

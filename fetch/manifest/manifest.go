@@ -11,6 +11,9 @@ import (
 	"mime"
 	"strings"
 
+	_ "crypto/sha256" // the digests that can be verified
+	_ "crypto/sha512"
+
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/peelfs/peelfs/fetch/transport"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -61,7 +62,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 // attempts counts the failures since the last progress.
 type attempts struct {
 	policy  Policy
-	retried func() // called before each repetition
+	retried func()      // called before each repetition
+	met     func() bool // whether the registry has ever answered
 	failed  int
 	waited  time.Duration
 }
@@ -75,7 +77,7 @@ func (a *attempts) again(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if !errkind.Of(err).Retryable() {
+	if !errkind.Of(err).Retryable() || transport.NobodyThere(err) && !a.met() {
 		return err
 	}
 	a.failed++

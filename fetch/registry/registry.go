@@ -64,6 +64,7 @@ type Repository struct {
 	domain string // as users say
 	host   string // as the API is reached
 	name   string
+	met    atomic.Bool // the registry has answered
 }
 
 // Open makes the Repository that ref is in. It sends nothing.
@@ -101,7 +102,11 @@ func (r *Repository) send(ctx context.Context, method string, u *url.URL, header
 		return nil, errkind.Wrap(errkind.Internal, err)
 	}
 	maps.Copy(req.Header, header)
-	return r.login.Do(req)
+	resp, err := r.login.Do(req)
+	if err == nil {
+		r.met.Store(true)
+	}
+	return resp, err
 }
 
 // wantsTLS recognises the answer of a TLS server to plain http. Most of them
@@ -131,7 +136,7 @@ func (r *Repository) retry(ctx context.Context, f func() error) error {
 }
 
 func (r *Repository) attempts() *attempts {
-	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }}
+	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }, met: r.met.Load}
 }
 
 // SpeaksV2 reports whether the registry has this protocol at all. It is one

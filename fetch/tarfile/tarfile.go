@@ -250,7 +250,7 @@ func (t *File) add(h *tar.Header, off, fileSize int64) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg:
-		if off+h.Size > fileSize {
+		if h.Size > fileSize-off {
 			return errkind.New(errkind.Corrupt, "%s ends within its member %s", t.name(), name)
 		}
 		t.members[name] = member{off: off, size: h.Size}

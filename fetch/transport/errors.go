@@ -7,9 +7,9 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 	"syscall"
 
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -68,6 +68,13 @@ func Classify(err error, host string) error {
 	return errkind.WithHint(errkind.New(errkind.Unavailable, "%s: %w", host, err), "%s", netHint(err, host))
 }
 
+// NobodyThere reports whether err says that there is no such host, or nothing
+// that listens. Where nobody has answered yet, nobody will a moment later.
+func NobodyThere(err error) bool {
+	var dns *net.DNSError
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
+}
+
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
@@ -80,7 +87,7 @@ func tlsHint(err error, host string) string {
 	var invalid x509.CertificateInvalidError
 	var header tls.RecordHeaderError
 	switch {
-	case errors.As(err, &header), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &header):
 		return "the registry speaks http: use --plain-http if you trust the way to it"
 	case errors.As(err, &authority):
 		return "give the registry's authority with --ca-file, or --tls-verify=false if you trust the way to it"
