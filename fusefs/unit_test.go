@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -198,4 +201,30 @@ func TestRequestRunsOutOfTime(t *testing.T) {
 	}
 	r.finish()
 	s.watchers.Wait()
+}
+
+// Errors become answers in statusOf alone; what the kernel remembers is said on
+// purpose, in the two places that are meant to.
+func TestAnswersThatStickHaveTheirPlace(t *testing.T) {
+	paths, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for word, place := range map[string]string{
+			"fuse.ENOSYS": "refusals.go", "syscall.ENOSYS": "", "fuse.ENOENT": "", "syscall.ENOENT": "",
+			"ToStatus(": "", "ToErrno(": "", "errkind.Of(": "errno.go",
+		} {
+			if path != place && strings.Contains(string(text), word) {
+				t.Errorf("%s has %s", path, word)
+			}
+		}
+	}
 }
