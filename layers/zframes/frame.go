@@ -24,7 +24,6 @@ const (
 // io.EOF at its end. It looks at the headers of frames and blocks only.
 type frames struct {
 	src  *bufio.Reader
-	err  error        // of the source, io.EOF too
 	pos  int64        // in the blob
 	tap  func([]byte) // sees all bytes of data frames
 	left int64        // of the current header or block

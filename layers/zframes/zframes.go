@@ -45,9 +45,9 @@ type Options struct {
 	// frame. 0 turns spans off.
 	SpanSize int64
 
-	// OnSpan receives the spans, in order, once each is complete: from
-	// within Next, Read or WriteTo, before these return the span's last
-	// byte. An error of OnSpan ends the reading.
+	// OnSpan receives the spans, in order, each from within the Next, Read
+	// or WriteTo that gives the span's last byte or from within the one
+	// after it. An error of OnSpan ends the reading.
 	OnSpan func(Span) error
 }
 
