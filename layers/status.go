@@ -37,7 +37,7 @@ type Status struct {
 	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
 	Spans        int           `json:"spans"`        //
 	SpansPresent int           `json:"spansPresent"` //
-	Verified     string        `json:"verified"`     // none, imported, spans, layer
+	Verified     string        `json:"verified"`     // none, spans, layer
 	Waiting      int64         `json:"waiting"`      // callers that wait for bytes now
 	Error        string        `json:"error,omitempty"`
 }
@@ -110,13 +110,9 @@ func (a *acquired) describe(st *Status) {
 			}
 		}
 	}
-	switch {
-	case h.Imported:
-		st.Verified = "imported"
-	case h.Source == index.Scan:
+	st.Verified = "spans"
+	if h.Source == index.Scan {
 		st.Verified = "layer"
-	default:
-		st.Verified = "spans"
 	}
 }
 
@@ -152,15 +148,15 @@ func (l *Layer) Fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h := a.idx.Header(); hearsay(h) || h.Source != index.Scan && !a.data.Complete() {
+	if a.idx.Header().Source != index.Scan && !a.data.Complete() {
 		return l.promoting(ctx, a)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(fillers)
-	for first := 0; first < a.idx.Spans(); {
-		last := portion(a.idx, first)
+	for next := 0; next < a.idx.Spans(); {
+		first, last := next, portion(a.idx, next)
 		g.Go(func() error { return l.ensure(ctx, a, first, last) })
-		first = last
+		next = last
 	}
 	return g.Wait()
 }
