@@ -66,6 +66,7 @@ type measurement struct {
 
 var measurements = []measurement{
 	{"inflate", "our inflater beside klauspost's and the standard library's, on the images' layers", measureInflate},
+	{"formats", "requests and bytes for a listing and small reads, in every layer format", measureFormats},
 	{"index", "size of the layer indexes", measureIndex},
 	{"pull", "full fetch from a registry on loopback, beside podman pull", measurePull},
 	{"find", "find -ls, first and second time, beside overlayfs", measureFind},

@@ -22,6 +22,7 @@ func TestFixtureInEveryForm(t *testing.T) {
 		{"zstd", layout + ":zstd", nil},
 		{"uncompressed", plain, nil},
 		{"schema2", layout + ":gzip", []string{"-f", "v2s2"}},
+		{"schema1", layout + ":gzip", []string{"-f", "v2s1"}},
 		{"estargz", layout + ":estargz", nil},
 		{"estargz-inner", layout + ":estargz-inner", nil},
 		{"zstdchunked", layout + ":zstdchunked", nil},

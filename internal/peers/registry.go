@@ -28,7 +28,8 @@ type Registry struct {
 
 	mu struct {
 		sync.Mutex
-		log []Request
+		log   []Request
+		bytes int64 // of bodies sent to peelfs
 	}
 }
 
@@ -115,7 +116,11 @@ func (r *Registry) listen(addr string) error {
 	}
 	r.proxy = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.remember(req)
-		forward.ServeHTTP(w, req)
+		if !isPeelfs(req.UserAgent()) {
+			forward.ServeHTTP(w, req)
+			return
+		}
+		forward.ServeHTTP(&counter{w, r}, req)
 	})}
 	r.served = make(chan struct{})
 	go func() {
@@ -129,6 +134,32 @@ func (r *Registry) remember(req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mu.log = append(r.mu.log, Request{req.Method, req.URL.Path, req.Header.Get("Range"), req.UserAgent()})
+}
+
+func isPeelfs(agent string) bool { return strings.Contains(agent, "peelfs") }
+
+// A counter adds up the bodies that peelfs gets.
+type counter struct {
+	http.ResponseWriter
+	r *Registry
+}
+
+func (c *counter) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.r.mu.Lock()
+	c.r.mu.bytes += int64(n)
+	c.r.mu.Unlock()
+	return n, err
+}
+
+// Unwrap lets the proxy flush.
+func (c *counter) Unwrap() http.ResponseWriter { return c.ResponseWriter }
+
+// Sent is how many bytes of answers peelfs has got so far.
+func (r *Registry) Sent() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.bytes
 }
 
 func (r *Registry) waitUntilUp() error {
@@ -154,7 +185,7 @@ func (r *Registry) Requests(mark int) ([]Request, int) {
 	defer r.mu.Unlock()
 	var ours []Request
 	for _, q := range r.mu.log[mark:] {
-		if strings.Contains(q.Agent, "peelfs") {
+		if isPeelfs(q.Agent) {
 			ours = append(ours, q)
 		}
 	}
