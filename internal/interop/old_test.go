@@ -45,8 +45,9 @@ func TestFixtureFromRegistryV1(t *testing.T) {
 			if err != nil || !strings.Contains(string(got), `VERSION_ID="2"`) {
 				t.Errorf("os-release %q, %v", got, err)
 			}
-			if n := srv.Count("/layer"); n != 1 {
-				t.Errorf("%d requests for layers, where the top one decides", n)
+			// The top layer has the file, the one below it the directory's attributes.
+			if n := srv.Count("/layer"); n != 2 {
+				t.Errorf("%d requests for layers, where two of five decide", n)
 			}
 			wantFixture(t, dir)
 			b.umount(dir)
