@@ -58,7 +58,7 @@ func prepare(dir string) (string, error) {
 			return "", err
 		}
 	}
-	path, err := resolve(dir)
+	path, err := Canonical(dir)
 	if err != nil {
 		return "", missing(dir, err)
 	}
@@ -152,7 +152,6 @@ func (s *Server) Unmount(force bool) error {
 	switch {
 	case force:
 		s.tree.close()
-		abort(s.info.Minor) // what detaching as root has done already
 	case err == nil:
 		<-s.done
 	}

@@ -23,7 +23,7 @@ const probeTime = 2 * time.Second
 // CheckMountpoint says why dir cannot be mounted upon (kind Mountpoint), nil if
 // it can. A dead mount of ours is no obstacle.
 func CheckMountpoint(dir string) error {
-	path, err := resolve(dir)
+	path, err := Canonical(dir)
 	if err != nil {
 		return missing(dir, err)
 	}
@@ -87,7 +87,7 @@ func checkDirectory(dir, path string) error {
 // Dead says whether dir is a peelfs mount whose server is gone. The error says
 // that this cannot be told.
 func Dead(dir string) (bool, error) {
-	path, err := resolve(dir)
+	path, err := Canonical(dir)
 	if err != nil {
 		return false, missing(dir, err)
 	}
@@ -106,7 +106,7 @@ func ClearDead(dir string) error {
 		if !dead || err != nil {
 			return err
 		}
-		path, err := resolve(dir)
+		path, err := Canonical(dir)
 		if err != nil {
 			return missing(dir, err)
 		}
@@ -121,10 +121,10 @@ func ClearDead(dir string) error {
 // maxLinks is how many symbolic links a path may take, as for the kernel.
 const maxLinks = 40
 
-// resolve is dir as mountinfo has it. What lies there is never looked at, only
-// whether it is a symbolic link: a mount may be dead, or take its time to tell
-// even about its root.
-func resolve(dir string) (string, error) {
+// Canonical is dir without symbolic links, as mountinfo has it. What lies there
+// is never looked at, only whether it is a symbolic link: a mount may be dead,
+// or take its time to tell even about its root.
+func Canonical(dir string) (string, error) {
 	path, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err

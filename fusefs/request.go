@@ -19,7 +19,7 @@ const (
 // session is what all requests of a mount share.
 type session struct {
 	log    *slog.Logger
-	budget time.Duration // for one request's wait
+	budget time.Duration // for a request's wait, if nothing else is said
 	path   func(node uint64) string
 	device int // a descriptor of the connection, to see whether it still is
 
@@ -40,6 +40,7 @@ func (s *session) close() { s.closed.Do(func() { close(s.closing) }) }
 // finish leaves each of them. err is set exactly when done is closed.
 type request struct {
 	*session
+	limit  time.Duration   // how long it may wait
 	cancel <-chan struct{} // closed when the kernel says INTERRUPT, or is gone
 	caller uint32          // thread id, 0 if the kernel itself asks
 	node   uint64
@@ -53,7 +54,7 @@ type request struct {
 }
 
 func (s *session) begin(cancel <-chan struct{}, h *fuse.InHeader) *request {
-	return &request{session: s, cancel: cancel, caller: h.Pid, node: h.NodeId, opcode: h.Opcode}
+	return &request{session: s, limit: s.budget, cancel: cancel, caller: h.Pid, node: h.NodeId, opcode: h.Opcode}
 }
 
 // finish ends the watch. The request must not be used as a context any more.
@@ -104,7 +105,7 @@ func (r *request) end(err error) {
 // pending signals, then and again.
 func (r *request) watch(finished <-chan struct{}) {
 	defer r.watchers.Done()
-	budget, slow := time.NewTimer(r.budget), time.NewTimer(slowWait)
+	budget, slow := time.NewTimer(r.limit), time.NewTimer(slowWait)
 	defer budget.Stop()
 	defer slow.Stop()
 	began := time.Now()

@@ -110,8 +110,8 @@ func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	if status, ok := t.hidden.getAttr(in.NodeId, out); ok {
 		return status
 	}
-	if t.provisional(in.NodeId, out) {
-		return fuse.OK
+	if in.NodeId == uint64(view.RootIno) {
+		return t.getRoot(r, out)
 	}
 	a, err := t.view.Attr(r, view.Ino(in.NodeId))
 	if err != nil {
@@ -122,23 +122,34 @@ func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	return fuse.OK
 }
 
-// provisional answers for the root while no layer at hand describes it. When the
-// kernel checks permissions it must know those of the root before it goes on to
-// anything below, and a layer further down may be all that has them: nobody
-// wants to wait for that one. The answer holds for a moment only. Where the
-// server decides on access, the kernel asks only for those who want to see the
-// root itself; they get to see how it is.
-func (t *tree) provisional(node uint64, out *fuse.AttrOut) bool {
-	if node != uint64(view.RootIno) || !t.opt.AllowOther {
-		return false
-	}
+// rootPatience is how long a look at the root waits for its attributes.
+const rootPatience = 10 * time.Second
+
+// getRoot answers for the root even if no layer at hand describes it, in the end
+// with what a directory has that none describes. A layer far down may be all that
+// has its attributes, while df, umount and whoever lists the directory above look
+// at every mountpoint: they must not hang because a registry is away. Where the
+// kernel checks permissions it looks at the root before it goes on to anything
+// below; then there is no waiting at all. Such an answer holds for a moment only.
+func (t *tree) getRoot(r *request, out *fuse.AttrOut) fuse.Status {
 	a, final := t.view.Provisional(view.RootIno)
-	if final {
-		return false
+	if !final && !t.opt.AllowOther {
+		r.limit = min(r.limit, rootPatience)
+		sure, err := t.view.Root(r)
+		switch {
+		case err == nil:
+			a, final = sure, true
+		case statusOf(err) == fuse.EINTR:
+			return fuse.EINTR
+		}
 	}
-	out.AttrValidNsec = uint32(100 * time.Millisecond)
+	if final {
+		out.AttrValid = forEver
+	} else {
+		out.AttrValidNsec = uint32(100 * time.Millisecond)
+	}
 	fillAttr(&out.Attr, &a)
-	return true
+	return fuse.OK
 }
 
 func (t *tree) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {

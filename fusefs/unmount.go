@@ -14,7 +14,7 @@ import (
 // Unmount ends the peelfs mount at dir. Failures have the kind Mountpoint; if
 // the mount is busy they name who uses it.
 func Unmount(dir string, opt UnmountOptions) error {
-	path, err := resolve(dir)
+	path, err := Canonical(dir)
 	if err != nil {
 		return missing(dir, err)
 	}
@@ -27,6 +27,9 @@ func Unmount(dir string, opt UnmountOptions) error {
 	}
 	if err := detach(path, opt.Force); err != nil {
 		return explain(dir, m, err)
+	}
+	if opt.Force {
+		abort(m.Minor) // as detaching by root has done already
 	}
 	return nil
 }
@@ -83,7 +86,8 @@ func explain(dir string, m *mountinfo.Info, err error) error {
 }
 
 // abort fails whatever still waits on the connection that the device number
-// names. It needs fusectl, and may fail without harm.
-func abort(minor int) error {
-	return writeString(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", minor), "1")
+// names. It needs fusectl; without that, waits end with their budget or when the
+// server does.
+func abort(minor int) {
+	_ = writeString(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", minor), "1")
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
 )
 
@@ -174,6 +175,52 @@ func TestForcedUnmountEndsWaits(t *testing.T) {
 	if m, _ := mountAt(dir); m != nil {
 		t.Error("still mounted")
 	}
+}
+
+// Nothing that mounts or unmounts may look at the mount: it may not answer.
+func TestUnmountOfWhatDoesNotAnswer(t *testing.T) {
+	dir, g, s := blocked(t, true, Options{})
+	if path, err := Canonical(dir); err != nil || path != dir {
+		t.Errorf("canonical: %q, %v", path, err)
+	}
+	wantKind(t, CheckMountpoint(dir), errkind.Mountpoint, "mountpoint already")
+	wantDead(t, dir, false)
+	if err := s.Unmount(false); err != nil {
+		t.Error(err)
+	}
+	if len(g.waiting) > 0 {
+		t.Error("somebody looked")
+	}
+}
+
+// Tools do look, and must get an answer all the same.
+func TestToolsUnmountWhatDoesNotAnswer(t *testing.T) {
+	needRoot(t)
+	for _, command := range [][]string{{"umount"}, {"fusermount3", "-u"}} {
+		for _, other := range []bool{false, true} {
+			dir, _, s := blocked(t, true, Options{IOTimeout: 10 * time.Millisecond, AllowOther: other})
+			if got := run(t, "stat", "-c", "%A %u %g", dir); got != "drwxr-xr-x 0 0\n" {
+				t.Errorf("the root is %s", got)
+			}
+			run(t, "df", dir)
+			run(t, command[0], append(command[1:], dir)...)
+			s.Wait()
+		}
+	}
+}
+
+// What a root has for want of a better answer does not last.
+func TestProvisionalRootDoesNotStick(t *testing.T) {
+	l := layerOf(t, tartest.Dir("./", tartest.Mode(0o711), tartest.Owner(7, 8)), tartest.File("f", ""))
+	l.fails.Store(failing(errkind.Unavailable))
+	dir, _ := mounted(t, viewOf(l), Options{})
+	if got := run(t, "stat", "-c", "%A %u %g", dir); got != "drwxr-xr-x 0 0\n" {
+		t.Errorf("at first: %s", got)
+	}
+	l.fails.Store(nil)
+	eventually(t, "the root is as its layer says", func() bool {
+		return run(t, "stat", "-c", "%A %u %g", dir) == "drwx--x--x 7 8\n"
+	})
 }
 
 func TestAbortedConnectionEndsWaits(t *testing.T) {
