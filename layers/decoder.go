@@ -4,11 +4,10 @@ import (
 	"bytes"
 	"io"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/inflate"
+	"github.com/peelfs/peelfs/layers/zframes"
 )
 
 // decoder turns the compressed range of a span into its output. It remembers the
@@ -35,6 +34,8 @@ func (d *decoder) decode(out, src []byte, i int, s index.Span, x *index.Index) e
 			return err
 		}
 		return corrupt(index.Gzip, inflate.DecodeSpan(out, src, window, s.Bits))
+	case h.Compression == index.Zstd && h.Space == index.Tar:
+		return zframes.DecodeSpan(out, src)
 	}
 	return d.forward(out, src, s, h.Compression)
 }
@@ -46,12 +47,9 @@ func (d *decoder) forward(out, src []byte, s index.Span, c index.Compression) er
 		return errkind.New(errkind.Unsupported, "a chunk lies %d bytes deep in its compressed range", s.Skip)
 	}
 	if d.in != s.In || int64(len(d.out)) < need {
-		r, err := opener(c)(bytes.NewReader(src))
+		r, err := forwardReader(c, src)
 		if err != nil {
 			return corrupt(c, err)
-		}
-		if z, ok := r.(*zstd.Decoder); ok {
-			defer z.Close()
 		}
 		d.in, d.out = s.In, nil
 		if d.out, err = atLeast(r, need); err != nil {
@@ -60,6 +58,13 @@ func (d *decoder) forward(out, src []byte, s index.Span, c index.Compression) er
 	}
 	copy(out, d.out[s.Skip:need])
 	return nil
+}
+
+func forwardReader(c index.Compression, src []byte) (io.Reader, error) {
+	if c == index.Gzip {
+		return inflate.NewReader(bytes.NewReader(src), inflate.Options{}), nil
+	}
+	return opener(c)(bytes.NewReader(src))
 }
 
 // atLeast reads r to its end or to maxHeld bytes; fewer than need is an error.

@@ -9,21 +9,18 @@ import (
 	"io"
 
 	kgzip "github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/inflate"
+	"github.com/peelfs/peelfs/layers/zframes"
 )
 
-// Limits of the decoders: a frame that asks for more history is refused. 128 MiB
-// is what zstd --long=27 uses; xz -9 uses 64 MiB.
-const (
-	maxZstdWindow = 128 << 20
-	maxXzDict     = 128 << 20
-)
+// maxXzDict is the history that an xz layer may ask for, in bytes; xz -9 uses half
+// of it.
+const maxXzDict = 128 << 20
 
 // piece is a run of the tar on its way from the second stage to the third, which
 // releases it.
@@ -72,8 +69,11 @@ func decompress(ctx context.Context, in io.Reader, p *scanned, out chan<- piece,
 		}
 	}
 	p.header.Compression = compressionOf(magic)
-	if p.header.Compression == index.Gzip && !secondOpinion {
+	switch {
+	case p.header.Compression == index.Gzip && !secondOpinion:
 		return decompressGzip(r, p, send)
+	case p.header.Compression == index.Zstd:
+		return decompressZstd(r, p, send)
 	}
 	plain, err := opener(p.header.Compression)(r)
 	if err == nil {
@@ -100,13 +100,32 @@ func decompressGzip(r io.Reader, p *scanned, send func([]byte, func()) error) er
 		p.windows = append(p.windows, pack.Pack(s.Window))
 		return nil
 	}})
+	return pump(rd.Next, send)
+}
+
+func decompressZstd(r io.Reader, p *scanned, send func([]byte, func()) error) error {
+	rd := zframes.NewReader(r, zframes.Options{SpanSize: spanSize, OnSpan: func(s zframes.Span) error {
+		p.spans = append(p.spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen,
+			Sum: s.Sum, Digest: s.Digest, DigestOf: index.DigestCompressed})
+		return nil
+	}})
+	return pump(rd.Next, send)
+}
+
+// buffer is a run of output of inflate and zframes.
+type buffer interface {
+	Bytes() []byte
+	Release()
+}
+
+func pump[B buffer](next func() (B, error), send func([]byte, func()) error) error {
 	for {
-		b, err := rd.Next()
+		b, err := next()
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
-			return corrupt(index.Gzip, err)
+			return err
 		}
 		if err := send(b.Bytes(), b.Release); err != nil {
 			return err
@@ -120,9 +139,7 @@ func opener(c index.Compression) func(io.Reader) (io.Reader, error) {
 	case index.Gzip:
 		return func(r io.Reader) (io.Reader, error) { return kgzip.NewReader(r) }
 	case index.Zstd:
-		return func(r io.Reader) (io.Reader, error) {
-			return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxZstdWindow))
-		}
+		return func(r io.Reader) (io.Reader, error) { return zframes.NewReader(r, zframes.Options{}), nil }
 	case index.Bzip2:
 		return func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }
 	case index.Xz:
