@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -215,6 +217,34 @@ func TestLayoutOfPlatforms(t *testing.T) {
 	if img := resolve(t, newClient(t, Config{}), "oci:"+dir); img.Platform.Architecture != "amd64" {
 		t.Errorf("platform %v", img.Platform)
 	}
+}
+
+func TestDaemon(t *testing.T) {
+	var s dockerSave
+	s.file("l.tar", string(layerA))
+	s.image([]string{"app:1"}, []string{string(layerA)}, "l.tar")
+	file := s.write(t, "x.tar")
+	socket := t.TempDir() + "/docker.sock"
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.URL.Path != "/images/app:1/get" {
+			http.Error(w, "no such image", http.StatusNotFound)
+			return
+		}
+		http.ServeFile(w, req, file)
+	})}
+	go srv.Serve(l)
+	defer srv.Close()
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	t.Setenv("DOCKER_HOST", "unix://"+socket)
+	img := resolve(t, c, "docker-daemon:app:1")
+	if got := readAll(t, img.Layers[0].Blob, 0, -1); !bytes.Equal(got, layerA) {
+		t.Error("wrong bytes")
+	}
+	wantErr(t, c, "docker-daemon:app:2", errkind.NotFound, "no such image")
 }
 
 func TestDaemonThatIsNotThere(t *testing.T) {

@@ -2,11 +2,14 @@ package transport
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +102,30 @@ func TestClassify(t *testing.T) {
 	if Classify(typed, "y") != typed || Classify(nil, "y") != nil {
 		t.Error("what has a kind must keep it")
 	}
+}
+
+func TestCertificatesOfOneHost(t *testing.T) {
+	s := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer s.Close()
+	dir := t.TempDir()
+	certs := filepath.Join(dir, s.Listener.Addr().String())
+	if err := os.Mkdir(certs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	tr := newTransport(t, Options{CertDirs: []string{dir}})
+	_, err := get(t, tr, s.URL)
+	if err = Classify(err, "reg"); !strings.Contains(errkind.Hint(err), "--ca-file") {
+		t.Errorf("an unknown authority: %v, %q", err, errkind.Hint(err))
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	if err := os.WriteFile(filepath.Join(certs, "ca.crt"), text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := get(t, newTransport(t, Options{CertDirs: []string{dir}}), s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
 }
 
 func TestSchemes(t *testing.T) {
