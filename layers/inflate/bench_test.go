@@ -12,8 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sys/unix"
 )
 
 // layerTar is a tar of up to limit bytes of the regular files below dir.
@@ -115,6 +117,15 @@ func benchLayers(b *testing.B) []layer {
 	return all
 }
 
+// cpuTime is what the process has used, which other load does not change much.
+func cpuTime(b *testing.B) time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &ts); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(ts.Nano())
+}
+
 // BenchmarkInflate compares the decoders, checksums included; MB/s are of
 // output.
 func BenchmarkInflate(b *testing.B) {
@@ -122,11 +133,14 @@ func BenchmarkInflate(b *testing.B) {
 		run := func(name string, f func() (int64, error)) {
 			b.Run(l.name+"/"+name, func(b *testing.B) {
 				b.SetBytes(l.size)
+				start := cpuTime(b)
 				for b.Loop() {
 					if n, err := f(); err != nil || n != l.size {
 						b.Fatal(n, err)
 					}
 				}
+				used := (cpuTime(b) - start).Seconds()
+				b.ReportMetric(float64(l.size)*float64(b.N)/1e6/used, "MB/cpu-s")
 			})
 		}
 		run("own", func() (int64, error) {
