@@ -108,8 +108,19 @@ func (st *stack) tasks(ended bool) []progress.Task {
 		if name == "" {
 			name = fmt.Sprintf("layer %d", i)
 		}
-		tasks[i] = progress.Task{Label: name, State: stateWord(l, ended), Done: min(l.Fetched, max(l.Size, l.Fetched)), Total: l.Size}
+		tasks[i] = progress.Task{Label: name, State: stateWord(l, ended), Done: l.Fetched, Total: l.Size}
 		tasks[i].Busy = !ended && l.Fetched > 0 && l.State != layers.Complete
+	}
+	return tasks
+}
+
+// moving are the layers that somebody waits for, or that come in.
+func (st *stack) moving() (tasks []progress.Task) {
+	all := st.status()
+	for i, t := range st.tasks(false) {
+		if all[i].State == layers.Indexing || all[i].Waiting > 0 {
+			tasks = append(tasks, t)
+		}
 	}
 	return tasks
 }

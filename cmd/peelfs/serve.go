@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
+	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/fusefs"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -50,6 +51,7 @@ type mounted struct {
 	r       mountRequest
 	table   *mounttab.Table
 	stack   *stack
+	display *progress.Display
 	signals chan os.Signal // those that came since before the mount was there
 	record  mounttab.Mount
 	lease   *mounttab.Lease
@@ -234,10 +236,17 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 	defer func() { cancel(); <-prefetched }()
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
+	show, stopShowing, err := m.live()
+	if err != nil {
+		return errors.Join(err, server.Unmount(true))
+	}
+	defer stopShowing()
 	for asked, seen := 0, int64(-1); ; {
 		select {
 		case <-server.Done():
 			return nil
+		case <-show:
+			m.display.Show(m.stack.moving())
 		case <-tick.C:
 			if now := m.s.client.Stats().Bytes; now != seen {
 				seen = now
@@ -248,6 +257,19 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 			m.stop(server, asked > 1 || sig != unix.SIGINT)
 		}
 	}
+}
+
+// live is when to show what is on its way: often, in the foreground on a
+// terminal, and never elsewhere.
+func (m *mounted) live() (show <-chan time.Time, stop func(), err error) {
+	if m.display, err = m.app.display(); err != nil {
+		return nil, nil, err
+	}
+	if m.app.daemon != nil || m.display.Mode() != progress.Bar {
+		return nil, func() {}, nil
+	}
+	tick := time.NewTicker(200 * time.Millisecond)
+	return tick.C, func() { tick.Stop(); m.display.Clear() }, nil
 }
 
 // stop unmounts, by force if need be and force is set.
