@@ -48,6 +48,21 @@ func (b *body) begin(sp span) error {
 	return nil
 }
 
+// trim makes a part what was asked for: servers that cannot send a single byte
+// were asked for one more, before or behind it.
+func (b *body) trim(off, n int64) error {
+	if b.whole {
+		return nil
+	}
+	if n >= 0 {
+		b.end = min(b.end, off+n)
+	}
+	if _, err := io.CopyN(io.Discard, b, off-b.pos); err != nil {
+		return errkind.New(errkind.Of(transport.Classify(err, b.l.s.opt.Host)), "layer %s: %w", b.l.id, err)
+	}
+	return nil
+}
+
 // Close ends the connection.
 func (b *body) Close() error { return b.src.Close() }
 

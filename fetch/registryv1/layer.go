@@ -42,10 +42,10 @@ func (l *Layer) Size() (int64, bool) {
 func (l *Layer) Alias() string { return Alias(l.s.opt.Host, l.id) }
 
 // ReadRange opens n bytes at off, to the end if n < 0. The body begins at the
-// offset at, which is off or before it: one byte before, where the server cannot
-// send a single byte, and 0 where it ignores ranges. A body that holds the whole
-// layer fails before its end if the registry's checksum of it does not fit. A
-// connection that breaks is made again within the session's retry budget.
+// offset at: off, or 0 where the server ignores ranges and sends the whole layer.
+// A body that holds the whole layer fails before its end if the registry's
+// checksum of it does not fit. A connection that breaks is made again within the
+// session's retry budget.
 func (l *Layer) ReadRange(ctx context.Context, off, n int64) (io.ReadCloser, int64, error) {
 	size, known := l.Size()
 	if off < 0 || known && (off > size || n > size-off) {
@@ -56,6 +56,10 @@ func (l *Layer) ReadRange(ctx context.Context, off, n int64) (io.ReadCloser, int
 	}
 	b := &body{ctx: ctx, l: l, budget: l.s.newBudget()}
 	if err := b.begin(l.choose(off, n)); err != nil {
+		return nil, 0, err
+	}
+	if err := b.trim(off, n); err != nil {
+		b.Close()
 		return nil, 0, err
 	}
 	return b, b.pos, nil
