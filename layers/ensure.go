@@ -50,7 +50,7 @@ func (l *Layer) ensure(ctx context.Context, a *acquired, first, last int) error 
 }
 
 func (l *Layer) here(a *acquired, i int) bool {
-	return a.data.Has(i) || l.store.held.get(heldKey{l, i}) != nil
+	return a.data.Has(i) || l.store.held.get(heldKey{a, i}) != nil
 }
 
 // fetching is the flight that brings span i; it is started if there is none,

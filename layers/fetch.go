@@ -259,7 +259,7 @@ func (t *transferer) store(i int, s index.Span, out []byte) {
 		}
 		l.store.log.Warn("the cache cannot take a span; it stays in memory", "layer", l.name(), "error", writeError(err))
 	}
-	l.store.held.put(heldKey{l, i}, out)
+	l.store.held.put(heldKey{t.run.a, i}, out)
 }
 
 // holds reports whether out is the output of span s.

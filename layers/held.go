@@ -20,8 +20,8 @@ type spanCache struct {
 }
 
 type heldKey struct {
-	layer *Layer
-	span  int
+	of   *acquired // spans of another index of the layer have other bounds
+	span int
 }
 
 type heldSpan struct {

@@ -129,8 +129,8 @@ func stat(dir string) storedLayer {
 	if fi, err := os.Stat(filepath.Join(dir, indexName)); err == nil {
 		d.index = fi.Size()
 	}
-	for _, space := range []index.Space{index.Tar, index.Packed} {
-		d.data += spanfile.DiskSpace(dir, space.String())
+	for _, name := range spanfile.Names(dir) {
+		d.data += spanfile.DiskSpace(dir, name)
 	}
 	if fi, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
 		d.used = fi.ModTime()
@@ -156,8 +156,8 @@ func withLease(dir string, fn func()) bool {
 // dropIdle removes the data of a layer that nobody has open.
 func (s *Store) dropIdle(d storedLayer, _ int64) (freed int64) {
 	withLease(d.dir, func() {
-		for _, space := range []index.Space{index.Tar, index.Packed} {
-			spanfile.Remove(d.dir, space.String())
+		for _, name := range spanfile.Names(d.dir) {
+			spanfile.Remove(d.dir, name)
 		}
 		freed = d.data
 	})
@@ -180,7 +180,7 @@ func (s *Store) evict(d storedLayer, want int64, force bool) (freed int64) {
 	}
 	defer lock.Close()
 	h := idx.Header()
-	data, err := spanfile.Open(d.dir, h.Space.String(), idx.Spans(), h.SpaceSize, lock)
+	data, err := spanfile.Open(d.dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
 	if err != nil {
 		return 0
 	}

@@ -73,7 +73,7 @@ func (s *Store) open(dir string) *acquired {
 		return nil
 	}
 	h := idx.Header()
-	data, err := spanfile.Open(dir, h.Space.String(), idx.Spans(), h.SpaceSize, lock)
+	data, err := spanfile.Open(dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
 	if err != nil {
 		idx.Close()
 		lock.Close()

@@ -130,11 +130,15 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
 	}
 	if err == nil {
 		h := idx.Header()
-		if h.BlobDigest.Encoded() == filepath.Base(dir) {
+		switch {
+		case h.BlobDigest.Encoded() != filepath.Base(dir):
+			err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
+		case h.Imported && !l.fits(h):
+			err = errkind.New(errkind.Corrupt, "it was imported, and is not of this layer")
+		default:
 			return l.withData(dir, idx, lock)
 		}
 		idx.Close()
-		err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
 	}
 	if errkind.Is(err, errkind.LocalFull) {
 		return nil, err
@@ -149,7 +153,7 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 		idx.Close()
 		return nil, wrongDiffID(l.src, h.DiffID)
 	}
-	data, err := spanfile.Open(dir, h.Space.String(), idx.Spans(), h.SpaceSize, lock)
+	data, err := spanfile.Open(dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
 	if err != nil {
 		idx.Close()
 		return nil, cacheError(l.store.dir, err)
@@ -161,6 +165,9 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 // publishes it in dir. The caller holds makeLock.
 func (l *Layer) build(ctx context.Context, dir string) error {
 	p, err := l.fromTable(ctx)
+	if p == nil && err == nil {
+		p, err = l.fromZtoc(ctx)
+	}
 	if p == nil && err == nil {
 		p, err = l.scan(ctx)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
@@ -47,7 +48,7 @@ func (l *Layer) proven(dir string) (*acquired, error) {
 		return nil, cacheError(l.store.dir, err)
 	}
 	a, err := l.fromCache(dir, lock)
-	if a != nil && a.idx.Header().Source == index.Scan {
+	if a != nil && a.idx.Header().Source == index.Scan && !hearsay(a.idx.Header()) {
 		if _, err = lock.TryRLock(leaseLock, 1); err == nil {
 			return a, nil
 		}
@@ -66,9 +67,9 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 	if err != nil {
 		return err
 	}
-	if err := compare(a.idx, fresh.idx); err != nil {
+	if err := a.compare(fresh); err != nil {
 		fresh.close()
-		err = errkind.WithHint(errkind.New(errkind.Corrupt, "the layer's table of contents lies: %w", err),
+		err = errkind.WithHint(errkind.New(errkind.Corrupt, "%s lies: %w", a.witness(), err),
 			"unmount and mount again: the layer is now read by its own entries")
 		l.store.log.Error("layer is corrupt", "layer", l.name(), "error", err)
 		l.broken.Store(&err)
@@ -82,24 +83,73 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 	}
 	l.mu.old = append(l.mu.old, a)
 	clear(l.mu.spans)
-	if space := a.idx.Header().Space; space != fresh.idx.Header().Space {
-		spanfile.Remove(a.dir, space.String()) // who has it open keeps it
+	if name := dataName(a.idx); name != dataName(fresh.idx) {
+		spanfile.Remove(a.dir, name) // who has it open keeps it
+	}
+	return nil
+}
+
+// witness is whose word the index is.
+func (a *acquired) witness() string {
+	switch h := a.idx.Header(); {
+	case h.Imported:
+		return "the imported index"
+	case h.Source == index.SOCI:
+		return "the layer's SOCI index"
+	}
+	return "the layer's table of contents"
+}
+
+// compare reports what a has said, or shown, that the proven layer does not have.
+func (a *acquired) compare(proven *acquired) error {
+	if err := compare(a.idx, proven.idx); err != nil {
+		return err
+	}
+	if hearsay(a.idx.Header()) && a.idx.Header().Space == proven.idx.Header().Space {
+		return a.compareBytes(proven)
+	}
+	return nil
+}
+
+// compareBytes compares the spans that are here with the proven data. A span's
+// digest covers what it is made from, not the history that decoding starts with.
+func (a *acquired) compareBytes(proven *acquired) error {
+	said, has := make([]byte, 1<<20), make([]byte, 1<<20)
+	for i := range a.idx.Spans() {
+		s := a.idx.Span(i)
+		for off := s.Out; off < s.Out+s.OutLen && a.data.Has(i); off += int64(len(said)) {
+			n := min(int64(cap(said)), s.Out+s.OutLen-off)
+			said, has = said[:n], has[:n]
+			first, last := proven.idx.SpansOf(off, n)
+			if ok, err := proven.data.ReadPresent(has, off, first, last-1); err != nil || !ok {
+				break // dropped meanwhile, or never kept
+			}
+			if ok, err := a.data.ReadPresent(said, off, i, i); err != nil || !ok {
+				break
+			}
+			if !bytes.Equal(said, has) {
+				return fmt.Errorf("it makes other bytes of the layer's span at %d", s.Out)
+			}
+		}
 	}
 	return nil
 }
 
 // compare reports the first entry in which two indexes of one layer differ. A
-// table of contents has no fractions of seconds.
+// table of contents has no fractions of seconds, and an address space of its own.
 func compare(said, has *index.Index) error {
 	if said.Len() != has.Len() {
 		return fmt.Errorf("it has %d entries instead of %d", said.Len(), has.Len())
 	}
+	same := said.Header().Space == has.Header().Space
 	for id := range uint32(said.Len()) {
 		a, b := said.Entry(id), has.Entry(id)
-		a.Data, b.Data, a.Nsec, b.Nsec = 0, 0, 0, 0
-		a.Flags &^= index.Sparse
-		b.Flags &^= index.Sparse
-		if a != b || !bytes.Equal(said.Name(id), has.Name(id)) || !bytes.Equal(said.Target(id), has.Target(id)) || !sameXattrs(said, has, id) {
+		if !same {
+			a.Data, b.Data, a.Nsec, b.Nsec = 0, 0, 0, 0
+			a.Flags &^= index.Sparse
+			b.Flags &^= index.Sparse
+		}
+		if same && !slices.Equal(said.Extents(id), has.Extents(id)) || a != b || !bytes.Equal(said.Name(id), has.Name(id)) || !bytes.Equal(said.Target(id), has.Target(id)) || !sameXattrs(said, has, id) {
 			return fmt.Errorf("%q differs from the layer's own entry", has.Path(id))
 		}
 	}

@@ -91,7 +91,7 @@ func (l *Layer) readMixed(a *acquired, p []byte, off int64, first, last int) boo
 		s := a.idx.Span(i)
 		from, to := max(off, s.Out), min(off+int64(len(p)), s.Out+s.OutLen)
 		part := p[from-off : to-off]
-		if held := l.store.held.get(heldKey{l, i}); held != nil {
+		if held := l.store.held.get(heldKey{a, i}); held != nil {
 			copy(part, held[from-s.Out:])
 		} else if ok, err := a.data.ReadPresent(part, from, i, i); !ok || err != nil {
 			return false

@@ -48,6 +48,10 @@ type Source struct {
 	// Table gets the blob that holds the table of contents of an eStargz layer
 	// outside the layer; nil if there is none.
 	Table func(ctx context.Context) ([]byte, error)
+
+	// Ztoc gets the ztoc of a layer that somebody has indexed with SOCI; nil
+	// bytes if there is none. It may be nil.
+	Ztoc func(ctx context.Context) ([]byte, error)
 }
 
 // key names a source within a process.

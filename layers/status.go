@@ -37,7 +37,7 @@ type Status struct {
 	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
 	Spans        int           `json:"spans"`        //
 	SpansPresent int           `json:"spansPresent"` //
-	Verified     string        `json:"verified"`     // none, spans, layer
+	Verified     string        `json:"verified"`     // none, imported, spans, layer
 	Waiting      int64         `json:"waiting"`      // callers that wait for bytes now
 	Error        string        `json:"error,omitempty"`
 }
@@ -110,9 +110,13 @@ func (a *acquired) describe(st *Status) {
 			}
 		}
 	}
-	st.Verified = "spans"
-	if h.Source == index.Scan {
+	switch {
+	case h.Imported:
+		st.Verified = "imported"
+	case h.Source == index.Scan:
 		st.Verified = "layer"
+	default:
+		st.Verified = "spans"
 	}
 }
 
@@ -148,7 +152,7 @@ func (l *Layer) Fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if a.idx.Header().Source != index.Scan && !a.data.Complete() {
+	if h := a.idx.Header(); hearsay(h) || h.Source != index.Scan && !a.data.Complete() {
 		return l.promoting(ctx, a)
 	}
 	g, ctx := errgroup.WithContext(ctx)

@@ -61,8 +61,9 @@ const (
 	hdSections = 200 // u64 length of each section
 	headerSize = 320
 
-	flagHideTOC = 1
-	digestSize  = 72 // algorithm, 7 zero bytes, up to 64 bytes
+	flagHideTOC  = 1
+	flagImported = 2
+	digestSize   = 72 // algorithm, 7 zero bytes, up to 64 bytes
 )
 
 // An entry: name u32, parent u32, attr u32, x u32, then two words whose low 48
@@ -99,7 +100,10 @@ func encodeHeader(p []byte, h Header) error {
 	binary.LittleEndian.PutUint32(p[hdVersion:], version)
 	p[hdSource], p[hdSource+1], p[hdSource+2] = byte(h.Source), byte(h.Space), byte(h.Compression)
 	if h.HideTOC {
-		p[hdSource+3] = flagHideTOC
+		p[hdSource+3] |= flagHideTOC
+	}
+	if h.Imported {
+		p[hdSource+3] |= flagImported
 	}
 	binary.LittleEndian.PutUint64(p[hdBlobSize:], uint64(h.BlobSize))
 	binary.LittleEndian.PutUint64(p[hdSpace:], uint64(h.SpaceSize))
@@ -129,7 +133,8 @@ func encodeDigest(p []byte, d digest.Digest) error {
 func decodeHeader(p []byte) (Header, error) {
 	h := Header{
 		Source: Source(p[hdSource]), Space: Space(p[hdSource+1]), Compression: Compression(p[hdSource+2]),
-		HideTOC:   p[hdSource+3] == flagHideTOC,
+		HideTOC:   p[hdSource+3]&flagHideTOC != 0,
+		Imported:  p[hdSource+3]&flagImported != 0,
 		BlobSize:  int64(binary.LittleEndian.Uint64(p[hdBlobSize:])),
 		SpaceSize: int64(binary.LittleEndian.Uint64(p[hdSpace:])),
 	}
@@ -141,7 +146,7 @@ func decodeHeader(p []byte) (Header, error) {
 		return h, err
 	}
 	// Whoever could not be written must not be read.
-	if p[hdSource+3] > flagHideTOC || encodeHeader(make([]byte, headerSize), h) != nil {
+	if p[hdSource+3] > flagHideTOC|flagImported || encodeHeader(make([]byte, headerSize), h) != nil {
 		return h, corrupt("header out of range")
 	}
 	return h, nil

@@ -30,6 +30,7 @@ import (
 // allocate nothing. Bytes returned alias the map and are valid until Close.
 type Index struct {
 	header  Header
+	sum     uint64
 	n       uint32
 	sec     [numSections][]byte
 	entries []byte
@@ -119,7 +120,7 @@ func OpenBytes(data []byte) (*Index, error) {
 		return nil, corrupt("too many entries")
 	}
 	x := &Index{
-		header: h, sec: sec, n: uint32(len(sec[secEntries]) / entrySize),
+		header: h, sum: binary.LittleEndian.Uint64(data[hdSum:]), sec: sec, n: uint32(len(sec[secEntries]) / entrySize),
 		entries: sec[secEntries], attrs: sec[secAttrs], names: sec[secNames],
 		targets: table{sec[secTargetEnds], sec[secTargets]},
 		xattrs:  table{sec[secXattrEnds], sec[secXattrs]},
@@ -143,6 +144,9 @@ func (x *Index) Close() error {
 
 // Header says what it is an index of.
 func (x *Index) Header() Header { return x.header }
+
+// Checksum is that of the file: two indexes with the same one are the same.
+func (x *Index) Checksum() uint64 { return x.sum }
 
 // Len is the number of entries; ids are below it, and 0 is the root.
 func (x *Index) Len() int { return int(x.n) }

@@ -151,6 +151,10 @@ type Header struct {
 	BlobSize    int64         // bytes; -1 if unknown
 	DiffID      digest.Digest // "" if unknown
 	SpaceSize   int64         // length of the address space, and so of the data file
+
+	// Imported marks an index that came from another machine: only the layer's
+	// own bytes can prove what it says.
+	Imported bool
 }
 
 // DigestOf says which bytes Span.Digest is the sha256 of.

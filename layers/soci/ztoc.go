@@ -90,6 +90,7 @@ type Layer struct {
 	Builder   *index.Builder
 
 	Compression index.Compression
+	HasTable    bool // it lists an eStargz table of contents, or a file of that name
 }
 
 // Parse reads a ztoc. Whatever is wrong with it is Corrupt, what passes a limit
@@ -136,20 +137,31 @@ func (l *Layer) entries(toc table) error {
 	if n > index.MaxEntries {
 		return errkind.New(errkind.Unsupported, "%d entries", n)
 	}
+	end := int64(0)
 	for i := range n {
 		r, err := record(toc.element(tocMetadata, i))
 		if err != nil {
 			return err
 		}
-		if r.Kind == index.File && r.Size > 0 && (r.Data < 0 || r.Data > l.SpaceSize-r.Size) {
-			return errkind.New(errkind.Corrupt, "the content of %q lies outside the layer", r.Name)
+		if r.Kind == index.File && r.Size > 0 {
+			if r.Data < 0 || r.Data > l.SpaceSize-r.Size {
+				return errkind.New(errkind.Corrupt, "the content of %q lies outside the layer", r.Name)
+			}
+			if r.Data < end { // the one before is a sparse file, whose stored size a ztoc does not tell
+				return errkind.New(errkind.Unsupported, "the content of %q overlaps that of a file before it", r.Name)
+			}
+			end = r.Data + r.Size
 		}
+		l.HasTable = l.HasTable || r.Name == tableName
 		if err := l.Builder.Add(r); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// tableName is the file that holds the table of contents of an eStargz layer.
+const tableName = "stargz.index.json"
 
 var kinds = map[string]index.Kind{
 	"dir": index.Dir, "reg": index.File, "symlink": index.Symlink, "hardlink": index.Link,

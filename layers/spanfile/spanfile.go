@@ -18,6 +18,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -301,6 +303,19 @@ func Allocated(path string) int64 {
 		return 0
 	}
 	return allocated(fi)
+}
+
+// Names are the spaces that have files in dir.
+func Names(dir string) (names []string) {
+	for _, kind := range []string{"data.", "present."} {
+		files, _ := filepath.Glob(filepath.Join(dir, kind+"*"))
+		for _, f := range files {
+			if name := strings.TrimPrefix(filepath.Base(f), kind); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
 }
 
 // Remove removes the files of a space from dir. Who has them open keeps what it has.

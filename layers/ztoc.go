@@ -1,0 +1,96 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/soci"
+	"github.com/peelfs/peelfs/layers/toc"
+)
+
+// fromZtoc makes the index from what a SOCI index says of the layer. It returns
+// nil if nothing usable is there, whatever the reason: the layer itself is, and
+// reading it from end to end needs nobody's word.
+func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
+	size := l.src.size()
+	if l.src.Digest == "" || l.src.Ztoc == nil || size <= smallLayer {
+		return nil, nil
+	}
+	raw, err := l.src.Ztoc(ctx)
+	if err == nil && raw == nil {
+		return nil, nil
+	}
+	var p *scanned
+	if err == nil {
+		p, err = l.withZtoc(ctx, raw, size)
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if err != nil {
+		l.store.log.Warn("the layer's SOCI index is not used", "layer", l.name(), "reason", err)
+		return nil, nil
+	}
+	return p, nil
+}
+
+func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned, error) {
+	z, err := soci.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	if z.BlobSize != size {
+		return nil, errkind.New(errkind.Corrupt, "it is about a layer of %d bytes, not %d", z.BlobSize, size)
+	}
+	p := &scanned{builder: z.Builder, spans: z.Spans, windows: z.Windows, blob: l.src.Digest}
+	p.header = index.Header{Source: index.SOCI, Space: index.Tar, Compression: z.Compression,
+		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize}
+	if p.header.HideTOC = toc.Announced(l.src.Annotations); z.HasTable && !p.header.HideTOC {
+		tail, err := l.readBlob(ctx, size-toc.FooterSize, toc.FooterSize)
+		if err != nil {
+			return nil, err
+		}
+		p.header.HideTOC = toc.HasFooter(tail)
+	}
+	return p, nil
+}
+
+// hearsay reports whether an index says what only a reading of the whole layer
+// can prove: a table of contents is covered by the image's digest, a ztoc and
+// what was imported are not.
+func hearsay(h index.Header) bool { return h.Imported || h.Source == index.SOCI }
+
+// dataName is the suffix of the data files that belong to an index. The spans of
+// our own scans and of tables of contents are the same whoever finds them. Those
+// that somebody else chose have files of their own: whoever still reads by them
+// shares no byte and no bit with those who read by the proven index.
+func dataName(x *index.Index) string {
+	if h := x.Header(); !hearsay(h) {
+		return h.Space.String()
+	}
+	return fmt.Sprintf("said-%016x", x.Checksum())
+}
+
+// fits reports whether an imported index can be one of this layer.
+func (l *Layer) fits(h index.Header) bool {
+	size := l.src.size()
+	return (size < 0 || h.BlobSize == size) && (l.src.DiffID == "" || h.DiffID == "" || h.DiffID == l.src.DiffID)
+}
+
+// BuildIndex returns an index that does not depend on anybody's word: the layer's
+// own table of contents, or what reading the layer has shown. It reads the layer
+// if it must.
+func (l *Layer) BuildIndex(ctx context.Context) (*index.Index, error) {
+	a, err := l.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if hearsay(a.idx.Header()) {
+		if err := l.promoting(ctx, a); err != nil {
+			return nil, err
+		}
+	}
+	return l.Index(ctx)
+}
