@@ -40,12 +40,13 @@ func TestMain(m *testing.M) {
 //	asked VAR N REGEXP         N requests matched, as "GET /v2/app/manifests/1 200"
 //	[!] mounted DIR            something is mounted there
 //	kill-mount DIR             ends its process by SIGKILL
+//	terminate-mount DIR        sends its process SIGTERM
 //	gone DIR                   waits until nothing is mounted there, and no process serves it
 //	start DIR PROGRAM ARG...   runs it in the background and waits until DIR is mounted
 //	signal NAME                sends the program that start began SIGINT, TERM, …
 //	ended CODE                 waits for that program
 //
-// and the condition [fuse]. Each script has a cache, records and a home of its own.
+// and the conditions [fuse] and [root]. Each script has a cache, records and a home of its own.
 func TestScripts(t *testing.T) {
 	fixture, err := filepath.Abs("../../testdata/fixture")
 	if err != nil {
@@ -69,7 +70,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": cmdExits, "registry": cmdRegistry, "push": cmdPush, "stop-registry": cmdStop, "fail": cmdFail,
 			"forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
-			"start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
+			"terminate-mount": cmdTerminate, "start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
 		},
 	})
 }
@@ -93,10 +94,14 @@ func (s *scriptState) registry(ts *testscript.TestScript, name string) *testregi
 	return r
 }
 
-// condition knows [fuse]. Without FUSE it is false, or an error if REQUIRE_FUSE
+// condition knows [root] and [fuse]. Without FUSE it is false, or an error if REQUIRE_FUSE
 // says that it must not be.
 func condition(cond string) (bool, error) {
-	if cond != "fuse" {
+	switch cond {
+	case "root":
+		return os.Geteuid() == 0, nil
+	case "fuse":
+	default:
 		return false, errors.New("unknown condition")
 	}
 	f, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
@@ -215,6 +220,10 @@ func cmdKill(ts *testscript.TestScript, neg bool, args []string) {
 		var st unix.Statfs_t
 		return errors.Is(unix.Statfs(e.Mountpoint, &st), unix.ENOTCONN)
 	})
+}
+
+func cmdTerminate(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(syscall.Kill(mountAt(ts, args[0]).PID, syscall.SIGTERM))
 }
 
 func cmdGone(ts *testscript.TestScript, neg bool, args []string) {

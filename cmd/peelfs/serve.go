@@ -254,7 +254,12 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 			}
 		case sig := <-m.signals:
 			asked++
-			m.stop(server, asked > 1 || sig != unix.SIGINT)
+			force := asked > 1 || sig != unix.SIGINT
+			m.stop(server, force)
+			if force && !ends(server) {
+				m.app.warn("%s is unmounted, and whoever still uses it gets errors from now on", m.r.dir)
+				return nil // the end of the process ends the kernel's connection
+			}
 		}
 	}
 }
@@ -281,6 +286,17 @@ func (m *mounted) stop(server *fusefs.Server, force bool) {
 	if err != nil {
 		m.app.complain(err)
 		m.app.say("Ctrl-C once more unmounts by force")
+	}
+}
+
+// ends waits a moment for the server to be through. It is not while somebody,
+// perhaps in another mount namespace, holds on to the mount.
+func ends(server *fusefs.Server) bool {
+	select {
+	case <-server.Done():
+		return true
+	case <-time.After(time.Second):
+		return false
 	}
 }
 
