@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/peelfs/peelfs/fetch/archive"
 	"github.com/peelfs/peelfs/fetch/blobcache"
 	"github.com/peelfs/peelfs/fetch/login"
@@ -34,6 +36,7 @@ type Config struct {
 	Anonymous   bool          // use no credentials at all
 	UserAgent   string        // "" for the default
 	RegistryAPI string        // "auto" (also ""): v2, and v1 where there is no v2; or "v1" or "v2"
+	SOCI        string        // "auto" (also ""): use SOCI indexes; "v2": only those that an image names; or "off"
 	IOTimeout   time.Duration // longest silence of a server; 0 for a minute
 	Retry       RetryPolicy   // zero fields have defaults
 	Logger      *slog.Logger  // nil discards
@@ -73,6 +76,13 @@ func NewClient(cfg Config) (*Client, error) {
 	case "auto", "v1", "v2":
 	default:
 		return nil, errkind.New(errkind.Invalid, "registry API %q is none of auto, v1 and v2", cfg.RegistryAPI)
+	}
+	switch cfg.SOCI {
+	case "":
+		cfg.SOCI = "auto"
+	case "auto", "v2", "off":
+	default:
+		return nil, errkind.New(errkind.Invalid, "--soci=%s is none of auto, v2 and off", cfg.SOCI)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -194,4 +204,11 @@ func (c *Client) dir(path string) (*archive.Dir, error) {
 	}
 	c.mu.dirs = append(c.mu.dirs, d)
 	return d, nil
+}
+
+// Prune removes cached manifests and configurations that keep does not want and
+// that were stored before since; it returns the bytes freed. With dryRun nothing
+// goes.
+func (c *Client) Prune(keep func(digest.Digest) bool, since time.Time, dryRun bool) (int64, error) {
+	return c.cache.Prune(keep, since, dryRun)
 }

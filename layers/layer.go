@@ -38,6 +38,7 @@ type Layer struct {
 
 	acquired atomic.Pointer[acquired]
 	broken   atomic.Pointer[error] // set when what readers were told turned out wrong
+	whole    atomic.Bool           // somebody wants all of it: a ztoc would save nothing
 	count    counters
 
 	mu struct {
@@ -77,7 +78,7 @@ func (l *Layer) Digest() digest.Digest {
 	if l.src.Digest != "" {
 		return l.src.Digest
 	}
-	return l.store.learned(l.src.Alias)
+	return l.store.Learned(l.src.Alias)
 }
 
 // Index returns the layer's index and makes it if the cache does not have it,

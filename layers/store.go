@@ -152,8 +152,9 @@ func (s *Store) aliasPath(name string) string {
 	return filepath.Join(s.dir, "aliases", hex.EncodeToString(sum[:]))
 }
 
-// learned is the digest that an alias turned out to have, or "".
-func (s *Store) learned(name string) digest.Digest {
+// Learned is the digest that the layer with an alias turned out to have when it
+// was read; "" if it was not read here.
+func (s *Store) Learned(name string) digest.Digest {
 	b, err := os.ReadFile(s.aliasPath(name))
 	if err != nil {
 		return ""

@@ -45,7 +45,8 @@ type Image struct {
 	// Layers are the blobs of the layers, base first; "" where the digest was
 	// not known before the layer is read.
 	Layers   []digest.Digest `json:"layers,omitempty"`
-	Resolved time.Time       `json:"resolved"` // when this platform was first seen at this digest
+	Aliases  []string        `json:"aliases,omitempty"` // names in the layer cache of those layers
+	Resolved time.Time       `json:"resolved"`          // when this platform was first seen at this digest
 }
 
 // Past is a digest that a name had before, newest first in a Record.

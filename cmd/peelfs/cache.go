@@ -30,7 +30,7 @@ func (a *app) cacheCommand() *cobra.Command {
 			return unknownCommand(cmd, args[0])
 		},
 	}
-	cmd.AddCommand(a.cacheLsCommand(), a.cacheDuCommand(), a.cachePruneCommand(), a.cacheVerifyCommand())
+	cmd.AddCommand(a.cacheLsCommand(), a.cacheDuCommand(), a.cachePruneCommand(), a.cacheVerifyCommand(), a.cachePinCommand(), a.cacheUnpinCommand())
 	return cmd
 }
 
@@ -137,14 +137,19 @@ piece.`,
 		Args: wrong(cobra.NoArgs),
 		RunE: a.storeE(func(_ context.Context, s *session, store *layers.Store) error {
 			opt := layers.PruneOptions{DataOnly: data, DryRun: dryRun}
-			if !all && !data {
-				keep, err := s.needed()
+			if !data {
+				keep, err := s.needed(store, all)
 				if err != nil {
 					return err
 				}
 				opt.Keep = func(d digest.Digest) bool { return keep[d] }
 			}
 			pruned, err := store.Prune(opt)
+			if err == nil && !data {
+				var freed int64
+				freed, err = s.client.Prune(opt.Keep, time.Now().Add(-settled), dryRun)
+				pruned.Bytes += freed
+			}
 			if err != nil {
 				return err
 			}
@@ -161,15 +166,18 @@ piece.`,
 	return cmd
 }
 
-// needed are the blobs that names and living mounts need.
-func (s *session) needed() (map[digest.Digest]bool, error) {
+// settled is how old a manifest must be before it is removed: a younger one may
+// belong to an image whose name is just being recorded.
+const settled = time.Hour
+
+// needed are the blobs that living mounts need, and those that names do unless
+// all may go.
+func (s *session) needed(store *layers.Store, all bool) (map[digest.Digest]bool, error) {
 	keep := map[digest.Digest]bool{}
-	roots, err := s.tags.Roots()
-	if err != nil {
-		return nil, errkind.WithHint(err, "remove the damaged record, or give --all")
-	}
-	for _, d := range roots {
-		keep[d] = true
+	if !all {
+		if err := s.named(store, keep); err != nil {
+			return nil, errkind.WithHint(err, "remove the damaged record, or give --all")
+		}
 	}
 	table, err := s.app.mounts()
 	if err != nil {
@@ -182,6 +190,26 @@ func (s *session) needed() (map[digest.Digest]bool, error) {
 		}
 	}
 	return keep, err
+}
+
+// named adds what names need. Layers of old registries go by an alias until they
+// were read.
+func (s *session) named(store *layers.Store, keep map[digest.Digest]bool) error {
+	records, err := s.tags.List()
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		for _, d := range r.Digests() {
+			keep[d] = true
+		}
+		for _, i := range r.Images {
+			for _, alias := range i.Aliases {
+				keep[store.Learned(alias)] = true
+			}
+		}
+	}
+	return nil
 }
 
 func prunedTable(w io.Writer, p layers.Pruned, dryRun bool) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,19 +11,26 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/view"
 )
 
 func (a *app) pullCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "pull [flags] REF...",
+		Use:   "pull [flags] {REF [/PATH...]}...",
 		Short: "Fetch now what would be fetched when needed",
-		Long: `Fetch whole images into the cache, so that mounts of them need no network.
-Prints NAME@DIGEST of each. One pull of a name runs at a time: a second one waits
+		Long: `Fetch whole images into the cache, so that mounts of them need no network; or of
+an image only the files and directories whose absolute paths follow it. Prints NAME@DIGEST of each. One pull of a name runs at a time: a second one waits
 for the first, in whatever process, and ends as that does.`,
 		Args: wrong(cobra.MinimumNArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			return a.eachOf(ctx, args, func(arg string) error { return s.pull(ctx, arg) })
+			refs, paths, err := pullArguments(args)
+			if err != nil {
+				return err
+			}
+			return a.eachOf(ctx, refs, func(arg string) error { return s.pull(ctx, arg, paths[arg]) })
 		}),
 	}
 	a.progressFlag(cmd.Flags())
@@ -31,20 +39,38 @@ for the first, in whatever process, and ends as that does.`,
 	return cmd
 }
 
-func (s *session) pull(ctx context.Context, arg string) error {
+// pullArguments tells references from the paths that follow them.
+func pullArguments(args []string) (refs []string, paths map[string][]string, err error) {
+	paths = map[string][]string{}
+	for _, arg := range args {
+		switch {
+		case !strings.HasPrefix(arg, "/"):
+			refs = append(refs, arg)
+		case len(refs) == 0:
+			return nil, nil, errkind.WithHint(errkind.New(errkind.Invalid, "%s is a path of no image", arg), "name the image first: peelfs pull REF %s", arg)
+		default:
+			ref := refs[len(refs)-1]
+			paths[ref] = append(paths[ref], arg)
+		}
+	}
+	return refs, paths, nil
+}
+
+func (s *session) pull(ctx context.Context, arg string, paths []string) error {
 	ref, err := s.reference(arg)
 	if err != nil {
 		return err
 	}
 	result := ""
 	waiting := func() { s.app.say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
-	shared, err := s.tags.Once(ctx, storeName(ref)+" "+fetch.FormatPlatform(s.platform), waiting, func() error {
+	key := strings.Join(append([]string{storeName(ref), fetch.FormatPlatform(s.platform)}, paths...), " ")
+	shared, err := s.tags.Once(ctx, key, waiting, func() error {
 		img, err := s.resolve(ctx, arg)
 		if err != nil {
 			return err
 		}
 		result = ref.Name() + "@" + img.Digest.String()
-		return s.fill(ctx, img)
+		return s.fill(ctx, img, paths)
 	})
 	if err != nil {
 		return err
@@ -60,8 +86,9 @@ func (s *session) pull(ctx context.Context, arg string) error {
 	return err
 }
 
-// fill brings all layers of an image into the cache and shows how far it is.
-func (s *session) fill(ctx context.Context, img *fetch.Image) error {
+// fill brings an image, or the named paths of it, into the cache and shows how far
+// it is.
+func (s *session) fill(ctx context.Context, img *fetch.Image, paths []string) error {
 	st, err := s.stack(img)
 	if err != nil {
 		return err
@@ -71,7 +98,13 @@ func (s *session) fill(ctx context.Context, img *fetch.Image) error {
 		return err
 	}
 	filled := make(chan error, 1)
-	go func() { filled <- st.fill(ctx) }()
+	go func() {
+		if len(paths) > 0 {
+			filled <- st.fillPaths(ctx, paths)
+			return
+		}
+		filled <- st.fill(ctx)
+	}()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -97,6 +130,34 @@ func (st *stack) fill(ctx context.Context) error {
 		})
 	}
 	return g.Wait()
+}
+
+// fillPaths fetches the contents of the files at and below paths.
+func (st *stack) fillPaths(ctx context.Context, paths []string) error {
+	buf := make([]byte, 1<<20)
+	read := func(_ string, at view.Attr) error {
+		for off := int64(0); at.Kind == index.File && off < at.Size; off += int64(len(buf)) {
+			if _, err := st.view.ReadAt(ctx, at.Ino, buf, off); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, p := range paths {
+		at, err := st.view.Resolve(ctx, p, true)
+		if err != nil {
+			return err
+		}
+		if at.Kind != index.Dir {
+			err = read(p, at)
+		} else {
+			err = st.view.Walk(ctx, p, read)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // tasks are the layers as the progress display shows them.

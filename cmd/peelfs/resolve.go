@@ -153,6 +153,9 @@ func describe(img *fetch.Image) tagstore.Image {
 	out := tagstore.Image{Platform: fetch.FormatPlatform(img.Platform), Manifest: img.ManifestDigest, Size: img.Size}
 	for _, l := range img.Layers {
 		out.Layers = append(out.Layers, l.Descriptor.Digest)
+		if l.Alias != "" {
+			out.Aliases = append(out.Aliases, l.Alias)
+		}
 	}
 	if len(img.RawConfig) > 0 {
 		out.Config = digest.FromBytes(img.RawConfig)
@@ -213,6 +216,7 @@ func (s *session) stack(img *fetch.Image) (*stack, error) {
 		layer := store.Layer(layers.Source{
 			Digest: l.Descriptor.Digest, Alias: l.Alias, DiffID: l.DiffID,
 			MediaType: l.Descriptor.MediaType, Annotations: l.Descriptor.Annotations, Blob: l.Blob,
+			Ztoc: l.Ztoc, Table: l.Table,
 		})
 		out.layers = append(out.layers, layer)
 		parts = append(parts, layer)

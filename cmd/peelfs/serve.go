@@ -300,18 +300,24 @@ func ends(server *fusefs.Server) bool {
 	}
 }
 
-// prefetch fetches all there is if that was asked for. The channel closes when
-// it is through.
+// prefetch fetches what --prefetch says, below what the mount's users wait for,
+// top layer first. The channel closes when it is through.
 func (m *mounted) prefetch(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
-	if m.app.flags.prefetch != "all" {
+	bring := (*layers.Layer).Prefetch
+	switch m.app.flags.prefetch {
+	case "none":
 		close(done)
 		return done
+	case "all":
+		bring = (*layers.Layer).FillInBackground
 	}
 	go func() {
 		defer close(done)
-		if err := m.stack.fill(ctx); err != nil && ctx.Err() == nil {
-			m.app.log.Warn("prefetch failed", "error", err)
+		for i := len(m.stack.layers) - 1; i >= 0 && ctx.Err() == nil; i-- {
+			if err := bring(m.stack.layers[i], ctx); err != nil && ctx.Err() == nil {
+				m.app.log.Warn("prefetch failed", "layer", i, "error", err)
+			}
 		}
 	}()
 	return done

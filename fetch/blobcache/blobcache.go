@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	_ "crypto/sha256" // the digests that can be verified
 	_ "crypto/sha512"
@@ -92,4 +93,30 @@ func Verify(d digest.Digest, raw []byte) error {
 		return errkind.New(errkind.Corrupt, "%w: these are %s and not %s", errDigest, got, d)
 	}
 	return nil
+}
+
+// Prune removes the blobs that keep does not want and that nobody stored
+// since the given time, and returns the bytes freed. Whoever resolves an image
+// meanwhile may find a blob gone, and asks for it again. With dryRun nothing goes.
+func (c Cache) Prune(keep func(digest.Digest) bool, since time.Time, dryRun bool) (freed int64, err error) {
+	if c.dir == "" {
+		return 0, nil
+	}
+	files, err := filepath.Glob(filepath.Join(c.dir, "*", "*"))
+	var errs []error
+	for _, path := range files {
+		d := digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(path))), filepath.Base(path))
+		fi, err := os.Lstat(path)
+		if err != nil || !fi.Mode().IsRegular() || fi.ModTime().After(since) || d.Validate() == nil && keep(d) {
+			continue
+		}
+		if !dryRun {
+			if err := os.Remove(path); err != nil {
+				errs = append(errs, err)
+				continue
+			}
+		}
+		freed += fi.Size()
+	}
+	return freed, errors.Join(append(errs, err)...)
 }
