@@ -81,6 +81,7 @@ func (c *Client) Resolve(ctx context.Context, ref Reference, platform Platform) 
 		return nil, fmt.Errorf("%s: %w", ref.Familiar(), err)
 	}
 	img.Reference = ref
+	c.attach(img, ref)
 	c.warnPlatform(img, platform)
 	return img, nil
 }

@@ -148,6 +148,7 @@ const fillers = 4
 // Fill brings the whole layer into the cache. One that was only listed by a table
 // is read in one stream, which proves it.
 func (l *Layer) Fill(ctx context.Context) error {
+	l.whole.Store(true)
 	a, err := l.acquire(ctx)
 	if err != nil {
 		return err

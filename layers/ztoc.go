@@ -15,7 +15,7 @@ import (
 // reading it from end to end needs nobody's word.
 func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
 	size := l.src.size()
-	if l.src.Digest == "" || l.src.Ztoc == nil || size <= smallLayer {
+	if l.src.Digest == "" || l.src.Ztoc == nil || size <= smallLayer || l.whole.Load() {
 		return nil, nil
 	}
 	raw, err := l.src.Ztoc(ctx)
@@ -83,6 +83,7 @@ func (l *Layer) fits(h index.Header) bool {
 // own table of contents, or what reading the layer has shown. It reads the layer
 // if it must.
 func (l *Layer) BuildIndex(ctx context.Context) (*index.Index, error) {
+	l.whole.Store(true)
 	a, err := l.acquire(ctx)
 	if err != nil {
 		return nil, err

@@ -50,6 +50,7 @@ type flags struct {
 	anonymous              bool
 	ioTimeout              time.Duration
 	symlinks, prefetch     string
+	soci                   string
 	allowOther, foreground bool
 }
 
@@ -151,7 +152,7 @@ func (a *app) open() (*session, error) {
 	config := fetch.Config{
 		CacheDir: dir, PlainHTTP: a.flags.plainHTTP, InsecureTLS: !a.flags.tlsVerify, CAFile: a.flags.caFile,
 		Creds: a.flags.creds, AuthFile: a.flags.authFile, Anonymous: a.flags.anonymous,
-		RegistryAPI: a.flags.registryAPI, IOTimeout: a.flags.ioTimeout, UserAgent: "peelfs/" + version, Logger: a.log,
+		RegistryAPI: a.flags.registryAPI, SOCI: a.flags.soci, IOTimeout: a.flags.ioTimeout, UserAgent: "peelfs/" + version, Logger: a.log,
 	}
 	client, err := fetch.NewClient(config)
 	if err != nil {

@@ -98,6 +98,7 @@ func (a *app) registryFlags(f *pflag.FlagSet) {
 	f.StringVar(&a.flags.authFile, "authfile", "", "credentials as docker and podman write them")
 	f.BoolVar(&a.flags.anonymous, "anonymous", false, "use no credentials")
 	f.StringVar(&a.flags.registryAPI, "registry-api", "auto", "auto|v1|v2")
+	f.StringVar(&a.flags.soci, "soci", "auto", "SOCI indexes: auto|off|v2: only those that the image names; others are not authenticated")
 	f.DurationVar(&a.flags.ioTimeout, "io-timeout", 0, "how long a read waits for data before it fails (default 5m of all, 1m of silence)")
 }
 

@@ -34,6 +34,12 @@ type Layer struct {
 	DiffID     digest.Digest      // of the uncompressed tar; "" if the image does not say
 	Blob       Blob
 	Alias      string // names the blob within its source when Descriptor.Digest is ""
+
+	// Ztoc gets what a SOCI index beside the image says of the layer, and Table
+	// the table of contents of an eStargz layer that lies in another image. Both
+	// are verified as far as their digests go; nil bytes mean that there is none.
+	// Either function may be nil.
+	Ztoc, Table func(ctx context.Context) ([]byte, error)
 }
 
 // Image is a manifest and its configuration: all that is read eagerly.

@@ -221,6 +221,9 @@ func loadExternal(ctx context.Context, b Blob, want digest.Digest) (*Table, erro
 		return nil, none("it lies in another image, which was not found")
 	}
 	packed, err := b.External(ctx)
+	if err != nil && ctx.Err() == nil {
+		return nil, none("it lies in another image: %v", err)
+	}
 	if err != nil {
 		return nil, err
 	}
