@@ -182,7 +182,7 @@ func memoryOf(pid int, field string) (int64, error) {
 
 // diskUse is what a folder takes on disk, holes left out.
 func diskUse(ctx context.Context, dir string) (int64, error) {
-	out, err := peers.Run(ctx, nil, "du", "-s", "--block-size=1", dir)
+	out, err := peers.Run(ctx, nil, "du", "-sx", "--block-size=1", dir)
 	if err != nil {
 		return 0, err
 	}

@@ -27,23 +27,15 @@ func (b *box) asNobody() *box {
 	return b
 }
 
-// shareFUSE gives /dev/fuse to all users until the test ends, as udev does
-// everywhere; a bare machine may have it for root alone.
+// shareFUSE gives /dev/fuse to all users until the test ends.
 func shareFUSE(t *testing.T) {
 	t.Helper()
-	info, err := os.Stat("/dev/fuse")
+	restore, err := peers.ShareFUSE()
 	if err != nil {
 		t.Fatal(err)
 	}
-	was := info.Mode().Perm()
-	if was&0o006 == 0o006 {
-		return
-	}
-	if err := os.Chmod("/dev/fuse", 0o666); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := os.Chmod("/dev/fuse", was); err != nil {
+		if err := restore(); err != nil {
 			t.Error(err)
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -33,6 +34,21 @@ func Finish(cmd *exec.Cmd) (string, error) {
 		return out.String(), fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(diag.String()))
 	}
 	return out.String(), nil
+}
+
+// ShareFUSE gives /dev/fuse to all users, as udev does everywhere, where a bare
+// machine has it for root alone. restore undoes it; it may be called once.
+func ShareFUSE() (restore func() error, err error) {
+	const device, everybody = "/dev/fuse", 0o666
+	info, err := os.Stat(device)
+	if err != nil {
+		return nil, err
+	}
+	was := info.Mode().Perm()
+	if was&everybody == everybody {
+		return func() error { return nil }, nil
+	}
+	return func() error { return os.Chmod(device, was) }, os.Chmod(device, everybody)
 }
 
 // freePort is an address of loopback on which nobody listened a moment ago.
