@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
@@ -37,6 +38,7 @@ type Status struct {
 	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
 	Spans        int           `json:"spans"`        //
 	SpansPresent int           `json:"spansPresent"` //
+	IndexSize    int64         `json:"indexSize"`    // of the index on disk, 0 while there is none
 	Verified     string        `json:"verified"`     // none, imported, spans, layer
 	Waiting      int64         `json:"waiting"`      // callers that wait for bytes now
 	Error        string        `json:"error,omitempty"`
@@ -109,6 +111,9 @@ func (a *acquired) describe(st *Status) {
 				st.Present += a.idx.Span(i).OutLen
 			}
 		}
+	}
+	if info, err := os.Stat(a.indexPath()); err == nil {
+		st.IndexSize = info.Size()
 	}
 	switch {
 	case h.Imported:
