@@ -63,7 +63,7 @@ func (a *app) run(args []string) int {
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(withTwoDashes(root, args))
 	return a.report(ctx, root.ExecuteContext(ctx))
 }
 

@@ -2,14 +2,10 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/view"
+	"github.com/peelfs/peelfs/layers/unpack"
 )
 
 func (a *app) catCommand() *cobra.Command {
@@ -18,53 +14,30 @@ func (a *app) catCommand() *cobra.Command {
 		Short: "Print files of an image",
 		Long: `Print files of an image without a mount. Only the layers are fetched that must
 be looked at to find them. Symbolic links are followed inside the image.`,
-		Example: `  peelfs cat debian:bookworm:/etc/os-release`,
-		Args:    wrong(cobra.MinimumNArgs(1)),
+		Example: `  peelfs cat debian:bookworm:/etc/os-release
+  peelfs cat debian:11:/etc/debian_version debian:12:/etc/debian_version`,
+		Args: wrong(cobra.MinimumNArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			return a.eachOf(ctx, args, func(arg string) error { return s.cat(ctx, arg) })
+			look := s.looker()
+			return a.eachOf(ctx, args, func(arg string) error { return s.cat(ctx, look, arg) })
 		}),
 	}
-	a.registryFlags(cmd.Flags())
-	a.storeFlags(cmd.Flags())
+	a.lookFlags(cmd)
 	return cmd
 }
 
-func (s *session) cat(ctx context.Context, arg string) error {
+func (s *session) cat(ctx context.Context, look *looker, arg string) error {
 	ref, path, err := refAndPath(arg)
 	if err != nil {
 		return err
 	}
-	st, err := s.openView(ctx, ref)
+	st, e, err := look.at(ctx, arg, true)
 	if err != nil {
 		return err
 	}
-	attr, err := st.view.Resolve(ctx, path, true)
-	if err != nil {
-		return fmt.Errorf("%s: %w", ref, err)
+	e.Path = path // as it was named
+	if err := needFile(ref, e); err != nil {
+		return err
 	}
-	if attr.Kind != index.File {
-		return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, path, attr.Kind)
-	}
-	return copyFile(ctx, s.app.out, st.view, attr)
-}
-
-// copyBuffer is how much is read at once: a span of the usual size.
-const copyBuffer = 1 << 20
-
-func copyFile(ctx context.Context, w io.Writer, v *view.View, attr view.Attr) error {
-	buf := make([]byte, min(copyBuffer, attr.Size))
-	for off := int64(0); off < attr.Size; {
-		n, err := v.ReadAt(ctx, attr.Ino, buf, off)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return errkind.New(errkind.Internal, "%w after %d of %d bytes", io.ErrUnexpectedEOF, off, attr.Size)
-		}
-		if _, err := w.Write(buf[:n]); err != nil {
-			return fmt.Errorf("write: %w", err)
-		}
-		off += int64(n)
-	}
-	return nil
+	return unpack.Cat(ctx, s.app.out, st.view, e.Attr)
 }

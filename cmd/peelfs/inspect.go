@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +36,10 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] REF|ID",
 		Short: "Print what is known of an image, as JSON",
-		Args:  wrong(cobra.ExactArgs(1)),
+		Example: `  peelfs inspect debian:bookworm | jq .config.config.Env
+  peelfs inspect --raw debian:bookworm | sha256sum
+  peelfs inspect --layers debian:bookworm`,
+		Args: wrong(cobra.ExactArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
 			if f.raw && f.config || f.raw && f.layers || f.config && f.layers {
 				return errkind.New(errkind.Invalid, "only one of --raw, --config and --layers")
@@ -54,7 +55,7 @@ func (a *app) inspectCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&f.config, "config", false, "the configuration, byte by byte")
 	cmd.Flags().BoolVar(&f.layers, "layers", false, "a table of the layers and what is here of each")
 	a.formatFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
+	a.lookFlags(cmd)
 	return cmd
 }
 
@@ -73,7 +74,7 @@ func (s *session) inspect(img *fetch.Image, f inspectFlags) error {
 	}
 	statuses := st.status()
 	if f.layers {
-		return s.app.emit(statuses, func(w io.Writer) error { return layerTable(w, statuses) })
+		return s.app.emit(statuses, func(io.Writer) error { return inspectTable(s.app.screen(), statuses) })
 	}
 	config := json.RawMessage(img.RawConfig)
 	if !json.Valid(config) {
@@ -94,118 +95,21 @@ func compact(raw json.RawMessage) json.RawMessage {
 	return b.Bytes()
 }
 
-// historyRow has the keys of `peelfs history --format json`. Layer is -1 for
-// steps that made none.
-type historyRow struct {
-	Layer     int        `json:"layer"`
-	Digest    string     `json:"digest,omitempty"`
-	Size      int64      `json:"size"`
-	Created   *time.Time `json:"created,omitempty"`
-	CreatedBy string     `json:"createdBy"`
-	Comment   string     `json:"comment,omitempty"`
-}
-
-func (a *app) historyCommand() *cobra.Command {
-	whole := false
-	cmd := &cobra.Command{
-		Use:   "history [flags] REF|ID",
-		Short: "Print the steps that made an image, newest first",
-		Args:  wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			img, err := s.resolve(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			rows := historyOf(img)
-			return a.emit(rows, func(w io.Writer) error { return historyTable(w, rows, whole) })
-		}),
-	}
-	cmd.Flags().BoolVar(&whole, "no-trunc", false, "whole commands")
-	a.formatFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
-	return cmd
-}
-
-// historyOf lines the history up with the layers, newest first. A history that
-// does not match them is left out: the layers alone are told then.
-func historyOf(img *fetch.Image) []historyRow {
-	rows := []historyRow{}
-	layer := 0
-	row := func() historyRow {
-		r := historyRow{Layer: layer, Digest: img.Layers[layer].Descriptor.Digest.String(), Size: img.Layers[layer].Descriptor.Size}
-		layer++
-		return r
-	}
-	made := img.LayerHistory()
-	for _, h := range img.History {
-		if len(made) == 0 || made[0] == nil {
-			break
+// inspectTable tells of each layer how it is read and what is here of it, the
+// topmost first.
+func inspectTable(out *screen, all []layers.Status) error {
+	table := [][]string{{"LAYER", "DIGEST", "SIZE", "FORMAT", "READ BY", "INDEX", "STATE", "HERE", "VERIFIED"}}
+	for i := len(all) - 1; i >= 0; i-- {
+		l := all[i]
+		format, mode, index := "-", "-", "-"
+		if l.Format != "" {
+			format, mode, index = l.Format, l.Mode, progress.Size(l.IndexSize)
 		}
-		r := historyRow{Layer: -1}
-		if !h.EmptyLayer {
-			r = row()
-		}
-		r.Created, r.CreatedBy, r.Comment = h.Created, h.CreatedBy, h.Comment
-		rows = append(rows, r)
+		table = append(table, []string{
+			strconv.Itoa(i), shortDigest(l.Digest.String()), progress.Size(l.Size), format, mode, index,
+			string(l.State), share(l.Present, l.Uncompressed), l.Verified,
+		})
 	}
-	for layer < len(img.Layers) {
-		rows = append(rows, row())
-	}
-	for i, j := 0, len(rows)-1; i < j; i, j = i+1, j-1 {
-		rows[i], rows[j] = rows[j], rows[i]
-	}
-	return rows
-}
-
-func historyTable(w io.Writer, rows []historyRow, whole bool) error {
-	table := [][]string{{"LAYER", "SIZE", "CREATED", "CREATED BY"}}
-	for _, r := range rows {
-		layer, size, created := "-", "", ""
-		if r.Layer >= 0 {
-			layer, size = strconv.Itoa(r.Layer), progress.Size(r.Size)
-		}
-		if r.Created != nil {
-			created = ago(*r.Created, time.Now())
-		}
-		table = append(table, []string{layer, size, created, shorten(r.CreatedBy, whole)})
-	}
-	return columnsTo(w, table)
-}
-
-// shorten makes one short line of a command.
-func shorten(s string, whole bool) string {
-	const width = 60
-	s = strings.Join(strings.Fields(s), " ")
-	if whole || len([]rune(s)) <= width {
-		return s
-	}
-	return string([]rune(s)[:width-3]) + "..."
-}
-
-func (a *app) tagsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "tags REPO",
-		Short: "List the tags that a registry has",
-		Args:  wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			ref, err := fetch.ParseReference(args[0])
-			if err != nil {
-				return err
-			}
-			tags, err := s.client.Tags(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if len(tags) == 0 {
-				return errkind.New(errkind.NotFound, "%s has no tags", ref.Name())
-			}
-			return a.emit(tags, func(w io.Writer) error {
-				_, err := fmt.Fprintln(w, strings.Join(tags, "\n"))
-				return err
-			})
-		}),
-	}
-	a.formatFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
-	return cmd
+	out.table(table, 2, 5, 7)
+	return out.Flush()
 }

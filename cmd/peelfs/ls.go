@@ -1,21 +1,17 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"path"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/view"
+	"github.com/peelfs/peelfs/layers/query"
 )
 
-type lsFlags struct{ long, all, recursive, directory bool }
+type lsFlags struct{ long, all, recursive, directory, human, single, null bool }
 
 func (a *app) lsCommand() *cobra.Command {
 	var f lsFlags
@@ -25,36 +21,21 @@ func (a *app) lsCommand() *cobra.Command {
 		Long: `List a directory of an image without a mount. Layers are fetched as far as
 the listing needs them. PATH begins with a slash; without one the root is listed.`,
 		Example: `  peelfs ls debian:bookworm:/etc
+  peelfs ls -lhR debian:bookworm:/usr/bin
   peelfs ls -l --format json oci:./layout:1:/usr/bin`,
 		Args: wrong(cobra.MinimumNArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.ls(ctx, args, f) }),
 	}
-	cmd.Flags().BoolVarP(&f.long, "long", "l", false, "mode, owner, size and time too")
+	cmd.Flags().BoolVarP(&f.long, "long", "l", false, "mode, links, owner, size and time too")
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "names that begin with a dot too")
-	cmd.Flags().BoolVarP(&f.recursive, "recursive", "R", false, "directories below too, as paths")
+	cmd.Flags().BoolVarP(&f.recursive, "recursive", "R", false, "directories below too")
 	cmd.Flags().BoolVarP(&f.directory, "directory", "d", false, "a directory itself, not what is in it")
+	cmd.Flags().BoolVarP(&f.human, "human-readable", "h", false, "sizes as 1.2 kB")
+	cmd.Flags().BoolVarP(&f.single, "one", "1", false, "one name on a line, on terminals too")
+	cmd.Flags().BoolVarP(&f.null, "null", "0", false, "names end with a NUL, and are exact")
 	a.formatFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
-	a.storeFlags(cmd.Flags())
+	a.lookFlags(cmd)
 	return cmd
-}
-
-// lsEntry has the keys of `peelfs ls --format json`.
-type lsEntry struct {
-	Path   string    `json:"path"`
-	Type   string    `json:"type"`
-	Mode   string    `json:"mode"` // octal, set-id bits included
-	UID    uint32    `json:"uid"`
-	GID    uint32    `json:"gid"`
-	Size   int64     `json:"size"`
-	MTime  time.Time `json:"mtime"`
-	Target string    `json:"target,omitempty"`
-	Layer  int       `json:"layer"` // 0 is the base; -1 if none has it
-	Major  uint32    `json:"major,omitempty"`
-	Minor  uint32    `json:"minor,omitempty"`
-
-	attr view.Attr
-	name string // what a table shows
 }
 
 func (s *session) ls(ctx context.Context, args []string, f lsFlags) error {
@@ -62,167 +43,145 @@ func (s *session) ls(ctx context.Context, args []string, f lsFlags) error {
 	if err != nil {
 		return err
 	}
-	all := []lsEntry{}
+	l := lister{screen: s.app.screen(), flags: f, headings: len(args) > 1 || f.recursive}
+	if inJSON {
+		l.json = &jsonList{w: l.screen}
+	}
+	if f.null {
+		l.screen.terminal, l.headings = false, false
+	}
+	look := s.looker()
 	err = s.app.eachOf(ctx, args, func(arg string) error {
-		ref, path, ok := splitRefPath(arg)
-		if !ok {
-			path = "/"
-		}
-		st, err := s.openView(ctx, ref)
+		defer l.screen.Flush() // what was listed comes before what went wrong with the next
+		st, e, err := look.at(ctx, arg, !f.long && !f.directory)
 		if err != nil {
 			return err
 		}
-		entries, err := list(ctx, st.view, path, f)
-		if err != nil {
-			return fmt.Errorf("%s: %w", arg, err)
+		l.walker = query.Walker{View: st.view}
+		if !f.all {
+			l.walker.Show = func(e query.Entry) bool { return e.Name()[0] != '.' }
 		}
-		if inJSON {
-			all = append(all, entries...)
+		return l.list(ctx, arg, e)
+	})
+	if inJSON && (err == nil || l.json.n > 0) {
+		err = errors.Join(err, l.json.close())
+	}
+	return errors.Join(err, l.screen.Flush())
+}
+
+// lister lists one argument after the other.
+type lister struct {
+	*screen
+	flags    lsFlags
+	walker   query.Walker
+	json     *jsonList // nil for people
+	headings bool
+	blank    bool // something came before
+}
+
+func (l *lister) list(ctx context.Context, arg string, e query.Entry) error {
+	if !e.IsDir() || l.flags.directory {
+		return l.entries(ctx, func(visit query.Visit) error { return visit(e) }, func(e query.Entry) string { return e.Path })
+	}
+	heading := arg
+	if l.flags.recursive {
+		heading = e.Path
+	}
+	if err := l.dir(ctx, heading, e); err != nil || !l.flags.recursive {
+		return err
+	}
+	return l.walker.Walk(ctx, e, func(sub query.Entry) error {
+		if sub.Depth == 0 || !sub.IsDir() {
 			return nil
 		}
-		if len(args) > 1 {
-			fmt.Fprintf(s.app.out, "%s:\n", arg)
-		}
-		return s.app.printEntries(entries, f)
+		return l.dir(ctx, sub.Path, sub)
 	})
-	if inJSON && (err == nil || len(all) > 0) {
-		return errors.Join(err, writeJSON(s.app.out, all))
+}
+
+// dir lists one directory.
+func (l *lister) dir(ctx context.Context, heading string, e query.Entry) error {
+	if l.headings && l.json == nil {
+		if l.blank {
+			l.WriteString("\n")
+		}
+		fmt.Fprintf(l, "%s:\n", l.name(heading))
 	}
+	l.blank = true
+	name := query.Entry.Name
+	if l.flags.null && l.flags.recursive {
+		name = func(e query.Entry) string { return e.Path }
+	}
+	return l.entries(ctx, func(visit query.Visit) error { return l.walker.Children(ctx, e, visit) }, name)
+}
+
+// entries writes what each yields, maybe in two goes: what it yields is the same
+// each time, and cheaper to ask for again than to keep.
+func (l *lister) entries(ctx context.Context, each func(query.Visit) error, name func(query.Entry) string) error {
+	switch {
+	case l.json != nil:
+		return each(func(e query.Entry) error {
+			out, err := entryOf(ctx, l.walker.View, e)
+			if err != nil {
+				return err
+			}
+			return l.json.add(out)
+		})
+	case l.flags.long:
+		return l.long(ctx, each, name)
+	case l.terminal && !l.flags.single:
+		return l.columns(each, name)
+	}
+	return each(func(e query.Entry) error {
+		_, err := l.WriteString(l.paint(e, l.name(name(e))) + l.end())
+		return err
+	})
+}
+
+func (l *lister) columns(each func(query.Visit) error, name func(query.Entry) string) error {
+	var names []string
+	var painted []string
+	err := each(func(e query.Entry) error {
+		shown := l.name(name(e))
+		names, painted = append(names, shown), append(painted, l.paint(e, shown))
+		return nil
+	})
+	l.grid(names, func(i int) string { return painted[i] })
 	return err
 }
 
-// list collects what ls shows of a path. A symbolic link is followed unless its
-// own properties are asked for, as ls(1) does.
-func list(ctx context.Context, v *view.View, at string, f lsFlags) ([]lsEntry, error) {
-	attr, err := v.Resolve(ctx, at, !f.long && !f.directory || strings.HasSuffix(at, "/"))
-	if err != nil {
-		return nil, err
-	}
-	clean := path.Clean("/" + at)
-	if attr.Kind != index.Dir || f.directory {
-		e, err := entryOf(ctx, v, clean, attr)
-		e.name = at
-		return []lsEntry{e}, err
-	}
-	l := lister{view: v, flags: f, root: clean}
-	err = l.dir(ctx, clean, attr.Ino)
-	return l.found, err
-}
-
-// lister walks down from a directory.
-type lister struct {
-	view  *view.View
-	flags lsFlags
-	root  string
-	found []lsEntry
-}
-
-func (l *lister) dir(ctx context.Context, at string, ino view.Ino) error {
-	dir, err := l.view.ReadDir(ctx, ino)
+// long writes what ls -l has. The first go finds how wide the columns are.
+func (l *lister) long(ctx context.Context, each func(query.Visit) error, name func(query.Entry) string) error {
+	size := sizes(l.flags.human)
+	var links, uid, gid, bytes int
+	err := each(func(e query.Entry) error {
+		a := e.Attr
+		links, uid = max(links, len(fmt.Sprint(a.Nlink))), max(uid, len(fmt.Sprint(a.UID)))
+		gid, bytes = max(gid, len(fmt.Sprint(a.GID))), max(bytes, len(amount(a, size)))
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for i := range dir.Len() {
-		name, _, kind := dir.Entry(i)
-		if name[0] == '.' && !l.flags.all {
-			continue
+	return each(func(e query.Entry) error {
+		a := e.Attr
+		fmt.Fprintf(l, "%s %*d %*d %*d %*s %s %s", permissions(a), links, a.Nlink, uid, a.UID, gid, a.GID, bytes, amount(a, size),
+			day(a), l.paint(e, l.name(name(e))))
+		if a.Kind == index.Symlink {
+			target, err := l.walker.View.Readlink(ctx, a.Ino)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(l, " -> %s", l.name(string(target)))
 		}
-		p := path.Join(at, string(name))
-		e, err := entryOf(ctx, l.view, p, dir.Attr(i))
-		if err != nil {
-			return err
-		}
-		if l.flags.recursive {
-			e.name = strings.TrimPrefix(strings.TrimPrefix(p, l.root), "/")
-		}
-		l.found = append(l.found, e)
-		if kind != index.Dir || !l.flags.recursive {
-			continue
-		}
-		if err := l.dir(ctx, p, dir.Attr(i).Ino); err != nil {
-			return err
-		}
-	}
-	return nil
+		_, err := l.WriteString(l.end())
+		return err
+	})
 }
 
-func entryOf(ctx context.Context, v *view.View, p string, attr view.Attr) (lsEntry, error) {
-	e := lsEntry{
-		Path: p, Type: attr.Kind.String(), Mode: fmt.Sprintf("%04o", attr.Mode), UID: attr.UID, GID: attr.GID,
-		Size: attr.Size, MTime: time.Unix(attr.Sec, int64(attr.Nsec)).UTC(), Layer: v.LayerOf(attr.Ino),
-		Major: attr.Major, Minor: attr.Minor, attr: attr, name: path.Base(p),
+// end is what ends a name.
+func (l *lister) end() string {
+	if l.flags.null {
+		return "\x00"
 	}
-	if attr.Kind == index.Symlink {
-		target, err := v.Readlink(ctx, attr.Ino)
-		if err != nil {
-			return e, err
-		}
-		e.Target = string(target)
-	}
-	return e, nil
-}
-
-// printEntries writes names one to a line, or what ls -l has.
-func (a *app) printEntries(entries []lsEntry, f lsFlags) error {
-	w := bufio.NewWriter(a.out)
-	name := func(s string) string { return s }
-	if isTerminal(a.out) {
-		name = printable
-	}
-	if !f.long {
-		for _, e := range entries {
-			fmt.Fprintln(w, name(e.name))
-		}
-		return w.Flush()
-	}
-	size := 0
-	for _, e := range entries {
-		size = max(size, len(e.amount()))
-	}
-	for _, e := range entries {
-		fmt.Fprintf(w, "%s %5d %5d %*s %s %s", permissions(e.attr), e.UID, e.GID, size, e.amount(), e.MTime.Format("2006-01-02 15:04"), name(e.name))
-		if e.Target != "" {
-			fmt.Fprintf(w, " -> %s", name(e.Target))
-		}
-		fmt.Fprintln(w)
-	}
-	return w.Flush()
-}
-
-// amount is the size, or the device number.
-func (e lsEntry) amount() string {
-	if e.attr.Kind == index.Char || e.attr.Kind == index.Block {
-		return fmt.Sprintf("%d,%d", e.Major, e.Minor)
-	}
-	return fmt.Sprint(e.Size)
-}
-
-// permissions are the ten characters of ls -l.
-func permissions(a view.Attr) string {
-	kind := map[index.Kind]byte{index.Dir: 'd', index.Symlink: 'l', index.Char: 'c', index.Block: 'b', index.Fifo: 'p'}[a.Kind]
-	if kind == 0 {
-		kind = '-'
-	}
-	out := []byte{kind}
-	for i := range 9 {
-		c := byte('-')
-		if a.Mode&(1<<(8-i)) != 0 {
-			c = "rwx"[i%3]
-		}
-		out = append(out, c)
-	}
-	special := func(bit uint32, at int, set, unset byte) {
-		if a.Mode&bit == 0 {
-			return
-		}
-		if out[at] == '-' {
-			out[at] = unset
-		} else {
-			out[at] = set
-		}
-	}
-	special(0o4000, 3, 's', 'S')
-	special(0o2000, 6, 's', 'S')
-	special(0o1000, 9, 't', 'T')
-	return string(out)
+	return "\n"
 }

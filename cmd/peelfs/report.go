@@ -15,7 +15,7 @@ func (a *app) report(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, syscall.EPIPE): // who read us has seen enough
+	case isBrokenPipe(err): // who read us has seen enough
 		return 0
 	}
 	var exit *exitError
@@ -32,6 +32,8 @@ func (a *app) report(ctx context.Context, err error) int {
 	}
 	return kind.ExitCode()
 }
+
+func isBrokenPipe(err error) bool { return errors.Is(err, syscall.EPIPE) }
 
 // complain writes an error for people: what failed, and a hint.
 func (a *app) complain(err error) {

@@ -23,6 +23,7 @@ func (a *Amount) add(b Amount) {
 type Total struct {
 	Entry
 	Amount
+	Own Amount // of that, what is right in the directory
 }
 
 // Usage adds up the tree from an entry, and tells each directory's total after
@@ -56,10 +57,12 @@ func (u *usage) visit(e Entry) error {
 		amount.Files, amount.Bytes = 1, e.Attr.Size
 	}
 	if len(u.open) > 0 {
-		u.open[len(u.open)-1].add(amount)
+		dir := &u.open[len(u.open)-1]
+		dir.add(amount)
+		dir.Own.add(amount)
 	}
 	if u.files || len(u.open) == 0 {
-		return u.tell(Total{e, amount})
+		return u.tell(Total{Entry: e, Amount: amount})
 	}
 	return nil
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// lookFlags are those of all commands that look into an image. Where a command
+// means something else by -h, help is --help alone. What is the same in all of
+// them is told by a topic of its own, so that the help of each fits a screen.
+func (a *app) lookFlags(cmd *cobra.Command) {
+	if cmd.Flags().ShorthandLookup("h") != nil {
+		cmd.Flags().Bool("help", false, "what is said here")
+	}
+	cmd.Flags().SortFlags = false
+	common := a.commonFlags()
+	cmd.Flags().AddFlagSet(common.Flags())
+	for _, name := range []string{"pull", "soci", "plain-http", "tls-verify", "ca-file", "creds", "authfile",
+		"anonymous", "registry-api", "io-timeout", "cache-size"} {
+		cmd.Flags().Lookup(name).Hidden = true
+	}
+	cmd.SetUsageTemplate(strings.NewReplacer(
+		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 80",
+		"{{if .HasAvailableInheritedFlags}}", "{{if false}}",
+	).Replace(cmd.UsageTemplate()) + "\nFlags that all commands have: peelfs help common-flags\n")
+}
+
+// commonFlags stands for a command that has those flags and no others.
+func (a *app) commonFlags() *cobra.Command {
+	cmd := &cobra.Command{}
+	a.registryFlags(cmd.Flags())
+	a.storeFlags(cmd.Flags())
+	return cmd
+}
+
+// commonTopic is the help topic that tells what lookFlags leaves out.
+func (a *app) commonTopic() *cobra.Command {
+	common := a.commonFlags()
+	a.globalFlags(common.Flags())
+	return &cobra.Command{
+		Use:   "common-flags",
+		Short: "Flags that many commands have: registries, the cache, logs",
+		Long:  "Flags of all commands that look into an image:\n\n" + common.Flags().FlagUsagesWrapped(80),
+	}
+}
