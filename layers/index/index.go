@@ -31,6 +31,7 @@ import (
 type Index struct {
 	header  Header
 	sum     uint64
+	data    []byte
 	n       uint32
 	sec     [numSections][]byte
 	entries []byte
@@ -120,7 +121,7 @@ func OpenBytes(data []byte) (*Index, error) {
 		return nil, corrupt("too many entries")
 	}
 	x := &Index{
-		header: h, sum: binary.LittleEndian.Uint64(data[hdSum:]), sec: sec, n: uint32(len(sec[secEntries]) / entrySize),
+		header: h, sum: binary.LittleEndian.Uint64(data[hdSum:]), data: data, sec: sec, n: uint32(len(sec[secEntries]) / entrySize),
 		entries: sec[secEntries], attrs: sec[secAttrs], names: sec[secNames],
 		targets: table{sec[secTargetEnds], sec[secTargets]},
 		xattrs:  table{sec[secXattrEnds], sec[secXattrs]},
@@ -147,6 +148,9 @@ func (x *Index) Header() Header { return x.header }
 
 // Checksum is that of the file: two indexes with the same one are the same.
 func (x *Index) Checksum() uint64 { return x.sum }
+
+// Bytes are those of the file, not to be changed.
+func (x *Index) Bytes() []byte { return x.data }
 
 // Len is the number of entries; ids are below it, and 0 is the root.
 func (x *Index) Len() int { return int(x.n) }
