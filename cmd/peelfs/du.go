@@ -25,7 +25,7 @@ func (a *app) duCommand() *cobra.Command {
 file with several names counts once, where it comes first.`,
 		Example: `  peelfs du -h -d 2 debian:bookworm:/usr
   peelfs du -h --layers myapp:2     with what upper layers hide`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: orHelp(cobra.ExactArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
 			if f.total {
 				f.depth = 0

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // lookFlags are those of all commands that look into an image. Where a command
@@ -24,6 +25,17 @@ func (a *app) lookFlags(cmd *cobra.Command) {
 		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 80",
 		"{{if .HasAvailableInheritedFlags}}", "{{if false}}",
 	).Replace(cmd.UsageTemplate()) + "\nFlags that all commands have: peelfs help common-flags\n")
+}
+
+// orHelp is an argument check of commands whose -h is not help: alone it asks
+// for help all the same.
+func orHelp(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if h := cmd.Flags().ShorthandLookup("h"); len(args) == 0 && h.Changed {
+			return pflag.ErrHelp
+		}
+		return wrong(check)(cmd, args)
+	}
 }
 
 // commonFlags stands for a command that has those flags and no others.

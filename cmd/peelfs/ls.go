@@ -23,7 +23,7 @@ the listing needs them. PATH begins with a slash; without one the root is listed
 		Example: `  peelfs ls debian:bookworm:/etc
   peelfs ls -lhR debian:bookworm:/usr/bin
   peelfs ls -l --format json oci:./layout:1:/usr/bin`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: orHelp(cobra.MinimumNArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.ls(ctx, args, f) }),
 	}
 	cmd.Flags().BoolVarP(&f.long, "long", "l", false, "mode, links, owner, size and time too")
