@@ -36,10 +36,13 @@ type Client struct {
 	}
 }
 
+// Push is what a Client asks to be allowed beside reading.
+const Push = auth.ActionPush
+
 // NewClient makes a Client for the repository that users call domain/repository
-// and whose API is at host.
-func NewClient(rt http.RoundTripper, find *Finder, domain, host, repository string) *Client {
-	c := &Client{host: host, scope: auth.ScopeRepository(repository, auth.ActionPull), tokens: newTokens()}
+// and whose API is at host. It asks for leave to read, and for more.
+func NewClient(rt http.RoundTripper, find *Finder, domain, host, repository string, more ...string) *Client {
+	c := &Client{host: host, scope: auth.ScopeRepository(repository, append(more, auth.ActionPull)...), tokens: newTokens()}
 	c.mu.used = "no credentials"
 	c.auth = &auth.Client{
 		Client:   &http.Client{Transport: &negotiator{rt}, CheckRedirect: checkRedirect},
@@ -74,9 +77,10 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// Do sends req, which has no body. A 401 or 403 leads to one fresh login and
-// one fresh start at the registry; what is answered then is the answer, of
-// whatever status. An error is classified and free of secrets.
+// Do sends req, whose body, if it has one, can be had again (GetBody). A 401 or
+// 403 leads to one fresh login and one fresh start at the registry; what is
+// answered then is the answer, of whatever status. An error is classified and
+// free of secrets.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	ctx := auth.WithScopesForHost(req.Context(), c.host, c.scope)
 	resp, err := c.auth.Do(req.WithContext(ctx))
@@ -88,6 +92,11 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body.Close()
 	c.tokens.forget()
+	if req.GetBody != nil {
+		if req.Body, err = req.GetBody(); err != nil {
+			return nil, errkind.Wrap(errkind.Internal, err)
+		}
+	}
 	resp, err = c.auth.Do(req.WithContext(ctx))
 	return resp, c.explain(err, req.URL)
 }
