@@ -1,0 +1,247 @@
+package query
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	tt "github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+func TestWalk(t *testing.T) {
+	v := viewOf(layerOf(t, tt.File("a/b/c", ""), tt.File("a/.x", ""), tt.File("a/z", ""), tt.File("b", "")))
+	walk := func(w Walker, visit Visit) string {
+		var out []string
+		err := w.Walk(t.Context(), root(t, v), func(e Entry) error {
+			s := fmt.Sprintf("%s:%d", e.Path, e.Depth)
+			if e.Last {
+				s += "."
+			}
+			out = append(out, s)
+			return visit(e)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		return strings.Join(out, " ")
+	}
+	all := func(Entry) error { return nil }
+	for _, c := range []struct {
+		show  func(Entry) bool
+		visit Visit
+		want  string
+	}{
+		{nil, all, "/:0. /a:1 /a/.x:2 /a/b:2 /a/b/c:3. /a/z:2. /b:1."},
+		{func(e Entry) bool { return e.Name() != "z" && e.Name() != ".x" }, all, "/:0. /a:1 /a/b:2. /a/b/c:3. /b:1."},
+		{func(e Entry) bool { return e.IsDir() }, all, "/:0. /a:1. /a/b:2."},
+		{nil, func(e Entry) error {
+			if e.Path == "/a" {
+				return fs.SkipDir
+			}
+			return nil
+		}, "/:0. /a:1 /b:1."},
+		{nil, func(e Entry) error {
+			if e.Path == "/a/b" {
+				return fs.SkipAll
+			}
+			return nil
+		}, "/:0. /a:1 /a/.x:2 /a/b:2"},
+	} {
+		if got := walk(Walker{View: v, Show: c.show}, c.visit); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}
+
+func TestWalkEndsWithItsContext(t *testing.T) {
+	v := viewOf(layerOf(t, tt.File("a", ""), tt.File("b", "")))
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	err := Walk(ctx, v, root(t, v), func(Entry) error { n++; cancel(); return nil })
+	if !errors.Is(err, context.Canceled) || n != 1 {
+		t.Errorf("%d entries, %v", n, err)
+	}
+}
+
+func TestUsage(t *testing.T) {
+	v := viewOf(
+		layerOf(t, tt.File("d/a", "12345"), tt.Link("d/b", "d/a"), tt.File("d/e/f", "123"), tt.Symlink("d/s", "a"), tt.File("gone", "1234567")),
+		layerOf(t, tt.Whiteout("gone"), tt.File("d/e/g", "1"), tt.Link("h", "d/a")),
+	)
+	var got []string
+	err := Usage(t.Context(), v, root(t, v), false, func(u Total) error {
+		got = append(got, fmt.Sprintf("%s %d/%d/%d own %d", u.Path, u.Entries, u.Files, u.Bytes, u.Own.Bytes))
+		return nil
+	})
+	want := []string{"/d/e 3/2/4 own 4", "/d 7/3/9 own 5", "/ 9/3/9 own 0"}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v, want %v", got, err, want)
+	}
+	file, err := Find(t.Context(), v, "/d/a", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = Usage(t.Context(), v, file, false, func(u Total) error {
+		if u.Bytes != 5 || u.Path != "/d/a" {
+			t.Errorf("%+v", u)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestByLayer(t *testing.T) {
+	v := viewOf(
+		layerOf(t, tt.File("a", "12345"), tt.File("b", "123"), tt.File("c", "1")),
+		layerOf(t, tt.File("a", "54321"), tt.Whiteout("b")),
+	)
+	var hidden []string
+	got, err := ByLayer(t.Context(), v, func(h Hidden) error {
+		hidden = append(hidden, fmt.Sprintf("%s of %d by %d", h.Path, h.Layer, h.By))
+		return nil
+	})
+	want := []LayerUsage{
+		{Layer: 0, Stored: Amount{Files: 3, Bytes: 9}, Hidden: Amount{Files: 2, Bytes: 8}, Again: Amount{Files: 1, Bytes: 5}},
+		{Layer: 1, Stored: Amount{Files: 1, Bytes: 5}},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if want := []string{"/a of 0 by 1", "/b of 0 by 1"}; !slices.Equal(hidden, want) {
+		t.Errorf("%v", hidden)
+	}
+}
+
+// Largest is the beginning of the sorted whole.
+func TestLargest(t *testing.T) {
+	type item struct{ n, at int }
+	rapid.Check(t, func(t *rapid.T) {
+		keep := rapid.IntRange(1, 5).Draw(t, "keep")
+		l := NewLargest(keep, func(i item) int64 { return int64(i.n) })
+		var all []item
+		for at, n := range rapid.SliceOfN(rapid.IntRange(0, 6), 0, 20).Draw(t, "sizes") {
+			l.Add(item{n, at})
+			all = append(all, item{n, at})
+		}
+		slices.SortStableFunc(all, func(a, b item) int { return cmp.Compare(b.n, a.n) })
+		if got := l.Items(); !slices.Equal(got, all[:min(keep, len(all))]) {
+			t.Fatalf("%v, want %v", got, all)
+		}
+	})
+}
+
+func TestFilters(t *testing.T) {
+	file := func(mode uint32, size int64) Entry {
+		return Entry{Path: "/usr/bin/Su", Attr: view.Attr{Kind: index.File, Mode: mode, Size: size, UID: 3, GID: 4, Sec: 10, Nsec: 5}}
+	}
+	must := func(f Filter, err error) Filter {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	for _, c := range []struct {
+		what string
+		f    Filter
+		e    Entry
+		want bool
+	}{
+		{"name", must(Name("S*", false)), file(0, 0), true},
+		{"name of another case", must(Name("su", false)), file(0, 0), false},
+		{"name whatever the case", must(Name("sU", true)), file(0, 0), true},
+		{"path over slashes", must(Path("/usr*S?")), file(0, 0), true},
+		{"path, one slash", must(Path("/usr?bin/Su")), file(0, 0), true},
+		{"path, not whole", must(Path("bin/*")), file(0, 0), false},
+		{"type", must(Type("l,f")), file(0, 0), true},
+		{"other type", must(Type("d")), file(0, 0), false},
+		{"exactly 0", must(Size("0")), file(0, 0), true},
+		{"1 block holds 1 byte", must(Size("1")), file(0, 1), true},
+		{"less than 1k is nothing but 0", must(Size("-1k")), file(0, 1), false},
+		{"more than 1k", must(Size("+1k")), file(0, 1025), true},
+		{"1k exactly", must(Size("1k")), file(0, 1024), true},
+		{"bytes", must(Size("7c")), file(0, 7), true},
+		{"largest size", must(Size("+1G")), file(0, 1<<48-1), true},
+		{"exact mode", must(Perm("4755")), file(0o4755, 0), true},
+		{"not the exact mode", must(Perm("755")), file(0o4755, 0), false},
+		{"all bits", must(Perm("-4000")), file(0o4755, 0), true},
+		{"not all bits", must(Perm("-6000")), file(0o4755, 0), false},
+		{"any bit", must(Perm("/6000")), file(0o4755, 0), true},
+		{"symbolic", must(Perm("/u+s,g+s")), file(0o2755, 0), true},
+		{"symbolic, all", must(Perm("-ug+s")), file(0o2755, 0), false},
+		{"no bits are any bits", must(Perm("/000")), file(0, 0), true},
+		{"everybody writes", must(Perm("-a=w")), file(0o222, 0), true},
+		{"newer", Newer(10, 4), file(0, 0), true},
+		{"not newer than itself", Newer(10, 5), file(0, 0), false},
+		{"owner", Owner(3), file(0, 0), true},
+		{"group", Group(3), file(0, 0), false},
+		{"all", All([]Filter{Owner(3), Group(4)}), file(0, 0), true},
+		{"none asked", All(nil), file(0, 0), true},
+	} {
+		if got := c.f(c.e); got != c.want {
+			t.Errorf("%s: %v", c.what, got)
+		}
+	}
+}
+
+func TestBadFilters(t *testing.T) {
+	bad := func(what string, err error) {
+		t.Helper()
+		if !errkind.Is(err, errkind.Invalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, s := range []string{"", "x", "+", "1x", "--1", "1.5", "+-3", "k"} {
+		_, err := Size(s)
+		bad("size "+s, err)
+	}
+	for _, s := range []string{"", "8", "-", "/-4000", "77777", "u+", "z+s", "u+q", "+s", "u"} {
+		if _, err := Perm(s); s != "+s" {
+			bad("perm "+s, err)
+		}
+	}
+	for _, s := range []string{"", "x", "f,", "ff"} {
+		_, err := Type(s)
+		bad("type "+s, err)
+	}
+	for _, s := range []string{"", "yesterday", "2024-13-01"} {
+		_, err := ParseTime(s)
+		bad("time "+s, err)
+	}
+	_, err := Name("[", false)
+	bad("name", err)
+	_, err = Path("[")
+	bad("path", err)
+}
+
+func FuzzFilters(f *testing.F) {
+	for _, s := range []string{"f,l", "+10M", "-4000", "/u+s", "a=rwx", "2024-01-01", "[a-z]*", "\\"} {
+		f.Add(s, "/a/b", uint32(0o4755), int64(4096))
+	}
+	f.Fuzz(func(t *testing.T, text, path string, mode uint32, size int64) {
+		e := Entry{Path: "/" + path, Attr: view.Attr{Kind: index.File, Mode: mode & 0o7777, Size: max(0, size)}}
+		for _, parse := range []func(string) (Filter, error){
+			Type, Size, Perm, Path, func(s string) (Filter, error) { return Name(s, true) },
+		} {
+			filter, err := parse(text)
+			if err == nil {
+				filter(e)
+			} else if !errkind.Is(err, errkind.Invalid) {
+				t.Errorf("%q: %v", text, err)
+			}
+		}
+		_, _ = ParseTime(text)
+	})
+}
