@@ -209,9 +209,3 @@ func (a *acquired) close() error {
 
 func (a *acquired) indexPath() string { return filepath.Join(a.dir, indexName) }
 func (a *acquired) lockPath() string  { return filepath.Join(a.dir, lockName) }
-
-// bounds is where span i lies in the address space.
-func (a *acquired) bounds(i int) (off, n int64) {
-	s := a.idx.Span(i)
-	return s.Out, s.OutLen
-}
