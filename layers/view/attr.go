@@ -52,7 +52,7 @@ func (v *View) describe(p place, e index.Entry) (Attr, error) {
 		return Attr{}, err
 	}
 	if e.Kind == index.Symlink && v.opt.Symlinks == Rewrite {
-		a, done, err := v.describeSymlink(p, object, &e)
+		a, done, err := v.describeSymlink(p, object, &e, false)
 		if done || err != nil {
 			return a, err
 		}
@@ -80,7 +80,7 @@ func (v *View) describeImplied(n *node, p place) (Attr, error) {
 // describeSymlink is what the view shows of the name p of the symbolic link
 // object, if its text depends on where the name is: such a name is an inode by
 // itself.
-func (v *View) describeSymlink(p, object place, e *index.Entry) (a Attr, done bool, err error) {
+func (v *View) describeSymlink(p, object place, e *index.Entry, own bool) (a Attr, done bool, err error) {
 	x, err := v.index(object.layer)
 	if err != nil {
 		return Attr{}, false, err
@@ -89,12 +89,12 @@ func (v *View) describeSymlink(p, object place, e *index.Entry) (a Attr, done bo
 	if !placeDependent(text) {
 		return Attr{}, false, nil
 	}
-	depth, err := v.depth(p)
+	out, err := v.exitOf(p, text, own)
 	if err != nil {
 		return Attr{}, false, err
 	}
 	a = attrOf(v.number(p), e)
-	a.Size = int64(leave(text, depth).size())
+	a.Size = int64(out.size())
 	return a, true, nil
 }
 

@@ -99,7 +99,7 @@ func (v *View) ownDescribe(x *index.Index, p place, e index.Entry) (Attr, error)
 		return Attr{}, err
 	}
 	if e.Kind == index.Symlink && v.opt.Symlinks == Rewrite {
-		a, done, err := v.describeSymlink(p, object, &e)
+		a, done, err := v.describeSymlink(p, object, &e, true)
 		if done || err != nil {
 			a.Ino = ownNumber(p, noMarker)
 			return a, err

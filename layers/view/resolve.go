@@ -48,7 +48,7 @@ func (w *walker) up(ctx context.Context) error {
 
 // lookup finds a name in the directory where w is.
 func (w *walker) lookup(ctx context.Context, name string) (Attr, error) {
-	if w.dir == RootIno && name == w.hidden && name != "" {
+	if w.dir == w.v.top() && name == w.hidden && name != "" {
 		return Attr{}, ErrNotExist
 	}
 	return w.v.Lookup(ctx, w.dir, name)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
@@ -28,6 +30,11 @@ import (
 //     and stat needs no layer for it. When the walk fails, it fails for both at
 //     the same component; still every ".." behind that is written "./", so that
 //     not even a name which is outside the view (MetaDir) leads anywhere.
+//
+// Where a subtree is the root of the mount, a text that would leave it goes by way
+// of OutsideDir, where the mount has the rest of the tree; and one that would
+// leave and come back does neither. ".." behind a name that leads to the root of
+// the subtree is taken for "./", as at the root of the tree.
 //
 // By induction over the number of links followed, links met on the way lead the
 // same too: each was met in a real directory, and its text was made for that
@@ -60,8 +67,11 @@ func lastUp(text []byte) int {
 type exit struct {
 	text []byte // of the link
 	same bool   // what comes before rest stays as it is
-	ups  int    // how many directories the walk climbs before rest
+	ups  int    // how many directories the text climbs before via
+	via  string // what leads on from there, as far as it is not rest
 	rest []byte // from the first name on; the end of text
+
+	climb int // how many directories above the link's the walk along rest begins
 }
 
 // leave takes apart the text of a link depth directories below the root.
@@ -82,11 +92,67 @@ func leave(text []byte, depth int) exit {
 			}
 		default:
 			x.rest = text[at:]
-			return x
+			at = len(text)
+			continue
 		}
 		at = next
 	}
+	x.climb = x.ups
 	return x
+}
+
+// exitOf is how the text of the link p leaves, in the view or in the own tree of
+// its layer.
+func (v *View) exitOf(p place, text []byte, own bool) (exit, error) {
+	depth, err := v.depth(p)
+	out := leave(text, depth)
+	top := names(v.opt.Subtree.Path)
+	if err != nil || own || len(top) == 0 || depth < len(top) {
+		return out, err
+	}
+	x, err := v.index(p.layer)
+	if err != nil {
+		return exit{}, err
+	}
+	if dir := names(x.Path(x.Entry(p.entry).Parent)); slices.Equal(dir[:len(top)], top) {
+		out.within(top, depth-len(top))
+	}
+	return out, nil
+}
+
+func names(path string) []string {
+	return strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+}
+
+// within makes x, of a link depth directories below top, stay below top.
+func (x *exit) within(top []string, depth int) {
+	if x.ups <= depth {
+		return
+	}
+	from := top[:len(top)+depth-x.ups] // where rest begins
+	rest, inside := enters(x.rest, top[len(from):])
+	x.same, x.ups = false, depth
+	if inside {
+		x.rest, x.climb = rest, depth
+		return
+	}
+	x.via = strings.Join(append([]string{OutsideDir}, from...), "/") + "/"
+}
+
+// enters says whether a path begins with the given names, and what comes then.
+func enters(path []byte, names []string) (rest []byte, ok bool) {
+	for len(names) > 0 && len(path) > 0 {
+		name, next := component(path, 0)
+		switch string(name) {
+		case "", ".":
+		case names[0]:
+			names = names[1:]
+		default:
+			return nil, false
+		}
+		path = path[next:]
+	}
+	return bytes.TrimLeft(path, "/"), len(names) == 0
 }
 
 // component is the path component of text at an offset, and the offset of the
@@ -103,8 +169,8 @@ func (x exit) size() int {
 	switch {
 	case x.same:
 		return len(x.text)
-	case len(x.rest) > 0:
-		return 3*x.ups + len(x.rest)
+	case len(x.via)+len(x.rest) > 0:
+		return 3*x.ups + len(x.via) + len(x.rest)
 	}
 	return max(1, 3*x.ups-1)
 }
@@ -114,8 +180,8 @@ func (x exit) bytes() []byte {
 	if x.same {
 		return bytes.Clone(x.text)
 	}
-	out := append(bytes.Repeat([]byte("../"), x.ups), x.rest...)
-	if len(x.rest) > 0 {
+	out := append(append(bytes.Repeat([]byte("../"), x.ups), x.via...), x.rest...)
+	if len(x.via)+len(x.rest) > 0 {
 		return out
 	}
 	if x.ups == 0 {
@@ -132,11 +198,10 @@ func (v *View) Readlink(ctx context.Context, ino Ino) ([]byte, error) {
 	if err != nil || v.opt.Symlinks == Raw || !placeDependent(text) {
 		return text, err
 	}
-	depth, err := v.depth(p)
+	x, err := v.exitOf(p, text, ino.own())
 	if err != nil {
 		return nil, err
 	}
-	x := leave(text, depth)
 	if x.size() > maxText {
 		return nil, errkind.New(errkind.Unsupported, "a symbolic link's target would have %d bytes", x.size())
 	}
@@ -148,7 +213,7 @@ func (v *View) Readlink(ctx context.Context, ino Ino) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := v.clamp(ctx, dir, x.ups, out[len(out)-len(x.rest):]); err != nil {
+	if err := v.clamp(ctx, dir, x.climb, out[len(out)-len(x.rest):]); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -226,7 +291,7 @@ func (v *View) clamp(ctx context.Context, dir Ino, ups int, rest []byte) (err er
 			if !lost {
 				err = w.enter(ctx, string(name))
 			}
-		case lost || w.dir == w.root:
+		case lost || w.dir == w.root || w.dir == v.top():
 			copy(name, "./")
 		default:
 			err = w.up(ctx)

@@ -49,7 +49,20 @@ const MetaDir = ".peelfs"
 // Options are the choices for a view. The zero value rewrites symbolic links.
 type Options struct {
 	Symlinks Symlinks
+	Subtree  Subtree
 }
+
+// Subtree is a directory that is shown as the root of a mount. The view itself
+// stays whole; only the targets of symbolic links in the subtree are made for
+// there. The zero value is the whole tree.
+type Subtree struct {
+	Path string // without symbolic links, as Path returns it; "" or "/" is the root
+	Ino  Ino    // what it leads to
+}
+
+// OutsideDir is where a mount of a subtree has the rest of the tree, below its
+// root: links that lead out of the subtree lead there.
+const OutsideDir = MetaDir + "/outside"
 
 // Errors that a caller tells apart with errors.Is.
 var (
@@ -240,6 +253,14 @@ func (v *View) parent(dir Ino) (Ino, error) {
 		return RootIno, nil
 	}
 	return v.inoOf(n.parent), nil
+}
+
+// top is the directory that is shown as the root.
+func (v *View) top() Ino {
+	if v.opt.Subtree.Ino == 0 {
+		return RootIno
+	}
+	return v.opt.Subtree.Ino
 }
 
 // inoOf is the number of a directory.
