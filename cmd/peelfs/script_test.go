@@ -33,9 +33,12 @@ func TestMain(m *testing.M) {
 //	exits N PROGRAM ARG...     the program ends with exactly this code
 //	registry VAR [basic]       starts a registry, its address in $VAR, with app:1 and app:2;
 //	                           basic wants user joe, password secret
+//	odd VAR                    pushes app:loop, app:odd and app:multi as well
 //	push VAR WORD              moves app:1 to an image whose /top says WORD
 //	stop-registry VAR          nobody listens there any more
 //	fail VAR PATH STATUS       answers so from now on
+//	fixture VAR                the fixture's images are there too, as fixture:gzip and so on; and its gzip
+//	                           image as plain:1, with nothing beside it
 //	forget VAR                 forgets what was asked so far
 //	asked VAR N REGEXP         N requests matched, as "GET /v2/app/manifests/1 200"
 //	[!] mounted DIR            something is mounted there
@@ -69,8 +72,9 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"exits": cmdExits, "registry": cmdRegistry, "push": cmdPush, "stop-registry": cmdStop, "fail": cmdFail,
-			"forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
+			"fixture": cmdFixture, "forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
 			"terminate-mount": cmdTerminate, "start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
+			"odd": cmdOdd,
 		},
 	})
 }
@@ -167,6 +171,16 @@ func cmdFail(ts *testscript.TestScript, neg bool, args []string) {
 	status, err := strconv.Atoi(args[2])
 	ts.Check(err)
 	stateOf(ts).registry(ts, args[0]).Fail(testregistry.Fault{Path: args[1], Status: status})
+}
+
+func cmdFixture(ts *testscript.TestScript, neg bool, args []string) {
+	r := stateOf(ts).registry(ts, args[0])
+	images := filepath.Join(ts.Getenv("FIXTURE"), "images")
+	r.PushLayout("fixture", images)
+	raw, err := os.ReadFile(filepath.Join(images, "blobs/sha256/7fab6d710f6911db2d3df1e2a7f38d0d4087e5edc08b4ff88265d823d9ac9200"))
+	ts.Check(err)
+	r.PushManifest("plain:1", "application/vnd.oci.image.manifest.v1+json", raw)
+	r.Forget()
 }
 
 func cmdForget(ts *testscript.TestScript, neg bool, args []string) {
