@@ -116,26 +116,28 @@ func TestWalk(t *testing.T) {
 
 func TestWhich(t *testing.T) {
 	v := rawView(
-		tarball{tt.File("d/f", "0"), tt.File("d/g", "0"), tt.File("w/x", "0"), tt.Dir("e/"), tt.File("p/q/r", "0"), tt.Symlink("ln", "d"), tt.File("gone/x", "")},
+		tarball{tt.File("d/f", "0"), tt.File("d/g", "0"), tt.File("w/x", "0"), tt.Dir("e/"), tt.File("p/q/r", "0"), tt.Symlink("ln", "d"), tt.File("gone/x", ""),
+			tt.Symlink("far", "s/t"), tt.Dir("s/t/"), tt.File("s/u", "")},
 		tarball{tt.Dir("d/"), tt.File("d/f", "1"), tt.Whiteout("w/x"), tt.File("e/y", "1"), tt.Link("h", "d/g"), tt.Link("bad", "nothing"), tt.Whiteout("gone")},
 		tarball{tt.Opaque("d"), tt.Whiteout("d/f"), tt.File("p/q", "2"), tt.Whiteout("e"), tt.Dir("e/")},
 	)
 	for path, want := range map[string]string{
-		"/d/f":    "/d/f: 2 whiteout /d/f hides; 1 has file /d/f hides hidden; 0 has file /d/f hides hidden",
-		"d/g":     "/d/g: 2 opaque /d hides; 1 nothing; 0 has file /d/g hides hidden",
-		"d":       "/d: 2 traces dir /d; 1 has dir /d decides; 0 implied dir /d",
-		"w/x":     "/w/x: 2 nothing; 1 whiteout /w/x hides; 0 has file /w/x hides hidden",
-		"w":       "/w: 2 nothing; 1 traces dir /w; 0 implied dir /w decides",
-		"e":       "/e: 2 has dir /e hides decides; 1 implied dir /e hidden; 0 has dir /e hidden",
-		"e/y":     "/e/y: 2 whiteout /e hides; 1 has file /e/y hides hidden; 0 nothing",
-		"p/q/r":   "/p/q/r: 2 replaced file /p/q hides; 1 nothing; 0 has file /p/q/r hides hidden",
-		"h":       "/h: 2 nothing; 1 has link /h hides decides; 0 nothing",
-		"bad":     "/bad: 2 nothing; 1 dangling link /bad; 0 nothing",
-		"ln/f":    "/d/f: 2 whiteout /d/f hides; 1 has file /d/f hides hidden; 0 has file /d/f hides hidden",
-		"ln":      "/ln: 2 nothing; 1 nothing; 0 has symlink /ln hides decides",
-		"ln/..":   "/: 2 implied dir / decides; 1 implied dir /; 0 implied dir /",
-		"gone/x":  "/gone/x: 2 nothing; 1 whiteout /gone hides; 0 has file /gone/x hides hidden",
-		"nowhere": "/nowhere: 2 nothing; 1 nothing; 0 nothing",
+		"/d/f":     "/d/f: 2 whiteout /d/f hides; 1 has file /d/f hides hidden; 0 has file /d/f hides hidden",
+		"d/g":      "/d/g: 2 opaque /d hides; 1 nothing; 0 has file /d/g hides hidden",
+		"d":        "/d: 2 traces dir /d; 1 has dir /d decides; 0 implied dir /d",
+		"w/x":      "/w/x: 2 nothing; 1 whiteout /w/x hides; 0 has file /w/x hides hidden",
+		"w":        "/w: 2 nothing; 1 traces dir /w; 0 implied dir /w decides",
+		"e":        "/e: 2 has dir /e hides decides; 1 implied dir /e hidden; 0 has dir /e hidden",
+		"e/y":      "/e/y: 2 whiteout /e hides; 1 has file /e/y hides hidden; 0 nothing",
+		"p/q/r":    "/p/q/r: 2 replaced file /p/q hides; 1 nothing; 0 has file /p/q/r hides hidden",
+		"h":        "/h: 2 nothing; 1 has link /h hides decides; 0 nothing",
+		"bad":      "/bad: 2 nothing; 1 dangling link /bad; 0 nothing",
+		"ln/f":     "/d/f: 2 whiteout /d/f hides; 1 has file /d/f hides hidden; 0 has file /d/f hides hidden",
+		"ln":       "/ln: 2 nothing; 1 nothing; 0 has symlink /ln hides decides",
+		"ln/..":    "/: 2 implied dir / decides; 1 implied dir /; 0 implied dir /",
+		"far/../u": "/s/u: 2 nothing; 1 nothing; 0 has file /s/u hides decides",
+		"gone/x":   "/gone/x: 2 nothing; 1 whiteout /gone hides; 0 has file /gone/x hides hidden",
+		"nowhere":  "/nowhere: 2 nothing; 1 nothing; 0 nothing",
 	} {
 		real, effects, err := v.Which(t.Context(), path)
 		if err != nil {

@@ -79,8 +79,8 @@ func (v *View) anyMissing(m missing) error {
 // have stays as it is.
 func (v *View) realPath(ctx context.Context, path string) (string, error) {
 	clean := gopath.Join("/", path)
-	dir, name := gopath.Split(clean)
-	if last := gopath.Base(path); last == ".." {
+	dir, name := gopath.Split(strings.TrimRight(path, "/"))
+	if name == "." || name == ".." {
 		dir, name = path, "" // behind a symbolic link it leads elsewhere
 	}
 	w := v.walker(RootIno)
