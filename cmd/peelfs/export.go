@@ -40,7 +40,7 @@ func (s *session) export(ctx context.Context, ref, dest string) error {
 		return err
 	}
 	if !from.IsDir() {
-		return errkind.WithHint(errkind.New(errkind.Invalid, "%s is a %s", ref, from.Attr.Kind), "copy it with: peelfs cp %s DEST", ref)
+		return errkind.WithHint(errkind.New(errkind.Invalid, "%s is a %s", ref, noun(from.Attr.Kind)), "copy it with: peelfs cp %s DEST", ref)
 	}
 	job := []copyJob{{st, from, "."}}
 	switch {

@@ -120,5 +120,16 @@ func needFile(ref string, e query.Entry) error {
 	case index.Dir:
 		return errkind.WithHint(errkind.New(errkind.Invalid, "%s: %s is a directory", ref, e.Path), "list it with: peelfs ls %s:%s", ref, e.Path)
 	}
-	return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, e.Path, e.Attr.Kind)
+	return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, e.Path, noun(e.Attr.Kind))
+}
+
+// noun is what people call a kind.
+func noun(k index.Kind) string {
+	word := map[index.Kind]string{
+		index.Dir: "directory", index.Symlink: "symbolic link", index.Char: "character device", index.Block: "block device", index.Link: "hard link",
+	}[k]
+	if word == "" {
+		return k.String()
+	}
+	return word
 }

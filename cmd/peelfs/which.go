@@ -117,7 +117,7 @@ func does(e view.Effect, path string) string {
 	}
 	switch e.Act {
 	case view.Has:
-		return "has a " + e.Kind.String()
+		return "has a " + noun(e.Kind)
 	case view.Implied:
 		return "has something in it"
 	case view.Traces:
@@ -127,7 +127,7 @@ func does(e view.Effect, path string) string {
 	case view.Opaque:
 		return "empties " + e.At
 	case view.Replaced:
-		return "has a " + e.Kind.String() + at
+		return "has a " + noun(e.Kind) + at
 	case view.Dangling:
 		return "has a link to nothing"
 	}
