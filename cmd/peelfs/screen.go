@@ -66,29 +66,37 @@ func (s *screen) colour(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// minCell is how narrow a column is made at most to fit a terminal.
-const minCell = 8
+// minCell is how narrow a column of words is made at most to fit a terminal.
+const minCell = 4
 
 // table aligns rows of cells, the first of which is the heading. Columns named
-// in right are numbers. On a terminal the widest columns give way.
+// in right are numbers. On a terminal the widest columns give way, numbers only
+// as far as no figure is lost.
 func (s *screen) table(rows [][]string, right ...int) {
 	if len(rows) == 0 {
 		return
 	}
-	widths := make([]int, len(rows[0]))
-	for _, row := range rows {
-		for i := range row {
-			row[i] = printable(row[i])
-			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+	widths, least := make([]int, len(rows[0])), make([]int, len(rows[0]))
+	for y, row := range rows {
+		for x := range row {
+			row[x] = printable(row[x])
+			n := utf8.RuneCountInString(row[x])
+			widths[x] = max(widths[x], n)
+			if y > 0 && slices.Contains(right, x) {
+				least[x] = max(least[x], n)
+			}
 		}
 	}
-	gap := s.shrink(widths)
+	for x := range least {
+		least[x] = min(widths[x], max(least[x], minCell))
+	}
+	gap := s.shrink(widths, least)
 	for _, row := range rows {
 		line := ""
-		for i, cell := range row {
-			cell = cut(cell, widths[i])
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if slices.Contains(right, i) {
+		for x, cell := range row {
+			cell = cut(cell, widths[x])
+			pad := strings.Repeat(" ", widths[x]-utf8.RuneCountInString(cell))
+			if slices.Contains(right, x) {
 				line += pad + cell + gap
 			} else {
 				line += cell + pad + gap
@@ -98,8 +106,9 @@ func (s *screen) table(rows [][]string, right ...int) {
 	}
 }
 
-// shrink makes columns fit the screen and returns what goes between them.
-func (s *screen) shrink(widths []int) (gap string) {
+// shrink makes columns fit the screen, if they can, and returns what goes
+// between them.
+func (s *screen) shrink(widths, least []int) (gap string) {
 	gap = "   "
 	total := func() int {
 		sum := len(gap) * (len(widths) - 1)
@@ -113,16 +122,16 @@ func (s *screen) shrink(widths []int) (gap string) {
 	}
 	gap = " "
 	for total() > s.width {
-		widest := 0
+		widest := -1
 		for i, w := range widths {
-			if w > widths[widest] {
+			if w > least[i] && (widest < 0 || w > widths[widest]) {
 				widest = i
 			}
 		}
-		if widths[widest] <= minCell {
+		if widest < 0 {
 			break
 		}
-		widths[widest] = max(minCell, widths[widest]-(total()-s.width))
+		widths[widest]--
 	}
 	return gap
 }

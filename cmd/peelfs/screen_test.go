@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
+)
+
+// onTerminal runs peelfs with stdout on a terminal of the given width and
+// returns what came there.
+func onTerminal(t *testing.T, width int, env []string, args ...string) string {
+	t.Helper()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skipf("no pseudo terminal: %v", err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(width)}); err != nil {
+		t.Fatal(err)
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), exe, args...)
+	cmd.Args[0] = "peelfs"
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PEELFS_CACHE=" + t.TempDir(), "TERM=xterm"}, env...)
+	cmd.Stdout = tty
+	var diag strings.Builder
+	cmd.Stderr = &diag
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	tty.Close()
+	out, _ := io.ReadAll(bufio.NewReader(master)) // ends with EIO when the program does
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, diag.String())
+	}
+	return strings.ReplaceAll(string(out), "\r\n", "\n")
+}
+
+const fixtureRef = "oci:../../testdata/fixture/images:gzip"
+
+func TestNarrowTerminal(t *testing.T) {
+	for _, args := range [][]string{
+		{"ls", fixtureRef}, {"ls", fixtureRef + ":/app"}, {"history", fixtureRef}, {"top", fixtureRef}, {"which", fixtureRef, "/etc/os-release"}, {"du", "-h", fixtureRef},
+	} {
+		out := onTerminal(t, 40, []string{"NO_COLOR=1"}, args...)
+		for line := range strings.Lines(out) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 40 {
+				t.Errorf("%s: %d columns: %s", args[0], n, line)
+			}
+		}
+	}
+	wide, narrow := onTerminal(t, 160, []string{"NO_COLOR=1"}, "ls", fixtureRef), onTerminal(t, 20, []string{"NO_COLOR=1"}, "ls", fixtureRef)
+	if strings.Count(wide, "\n") > 3 || strings.Count(narrow, "\n") < 9 {
+		t.Errorf("on 160 columns:\n%son 20:\n%s", wide, narrow)
+	}
+}
+
+func TestColoursAndQuotes(t *testing.T) {
+	plain, painted := onTerminal(t, 80, []string{"NO_COLOR=1"}, "ls", fixtureRef+":/srv"), onTerminal(t, 80, nil, "ls", "-1", fixtureRef)
+	if strings.Contains(plain, "\x1b") || !strings.Contains(plain, `"new\nline"`) {
+		t.Errorf("without colours: %q", plain)
+	}
+	if !strings.Contains(painted, "\x1b[34metc\x1b[0m\n") || !strings.Contains(painted, "\x1b[36mlib\x1b[0m\n") || !strings.Contains(painted, "\ndup\n") {
+		t.Errorf("with colours: %q", painted)
+	}
+	if out := onTerminal(t, 80, []string{"TERM=dumb"}, "find", fixtureRef+":/srv", "-name", "new*"); out != "\"/srv/new\\nline\"\n" {
+		t.Errorf("%q", out)
+	}
+	if out := onTerminal(t, 80, nil, "find", fixtureRef+":/srv", "-name", "new*", "-print0"); !strings.Contains(out, "/srv/new\nline") {
+		t.Errorf("%q", out)
+	}
+}
+
+// A table is never wider than the screen as long as its columns can give way,
+// and never changes where it need not fit.
+func TestTableFits(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cols := rapid.IntRange(1, 5).Draw(t, "columns")
+		width := rapid.SampledFrom([]int{0, 40, 50, 80, 200}).Draw(t, "width")
+		rows := make([][]string, rapid.IntRange(1, 4).Draw(t, "rows"))
+		for i := range rows {
+			for range cols {
+				rows[i] = append(rows[i], rapid.StringMatching(`[a-zé ]{0,30}`).Draw(t, "cell"))
+			}
+		}
+		var out strings.Builder
+		s := &screen{Writer: bufio.NewWriter(&out), width: width}
+		want := fmt.Sprint(rows)
+		s.table(rows)
+		s.Flush()
+		if width == 0 && fmt.Sprint(rows) != want {
+			t.Fatalf("%v became %v", want, rows)
+		}
+		for line := range strings.Lines(out.String()) {
+			line = strings.TrimSuffix(line, "\n")
+			if n := utf8.RuneCountInString(line); width > 0 && n > max(width, cols*(minCell+1)) {
+				t.Fatalf("%d columns on a screen of %d: %q", n, width, line)
+			}
+		}
+	})
+}
