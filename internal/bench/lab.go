@@ -152,18 +152,27 @@ func (l *lab) get(ctx context.Context, i *image, kind, what string) (io.ReadClos
 // median runs work as often as asked, with before in front of each run, which
 // is not measured, and returns the median of the times.
 func (l *lab) median(before, work func() error) (time.Duration, error) {
-	var times []time.Duration
-	for range l.runs {
+	return l.medianOf(func() (time.Duration, error) {
 		if before != nil {
 			if err := before(); err != nil {
 				return 0, err
 			}
 		}
 		started := time.Now()
-		if err := work(); err != nil {
+		err := work()
+		return time.Since(started), err
+	})
+}
+
+// medianOf is the median of as many measurements as asked.
+func (l *lab) medianOf(measure func() (time.Duration, error)) (time.Duration, error) {
+	var times []time.Duration
+	for range l.runs {
+		d, err := measure()
+		if err != nil {
 			return 0, err
 		}
-		times = append(times, time.Since(started))
+		times = append(times, d)
 	}
 	slices.Sort(times)
 	return times[len(times)/2], nil
