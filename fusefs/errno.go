@@ -9,6 +9,10 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
+// noSuchName is the answer to a lookup in a folder of images. Other than a node
+// of 0, which proves an absence, it is not remembered: tomorrow there may be one.
+const noSuchName = fuse.ENOENT
+
 // statusOf is the only place where an error becomes what the kernel is told.
 // It never says ENOSYS, by which the kernel switches an operation off, nor
 // ENOENT, which it remembers for ever: absence is decided in Lookup alone, where

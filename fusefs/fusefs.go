@@ -14,6 +14,8 @@ package fusefs
 import (
 	"log/slog"
 	"time"
+
+	"github.com/peelfs/peelfs/layers/view"
 )
 
 // Options say how a view is mounted.
@@ -36,8 +38,23 @@ type Options struct {
 	LayerName func(layer int) string // user.peelfs.layer
 	CreatedBy func(layer int) string // user.peelfs.created_by
 
+	// Top is the directory of the view that is shown as the root; 0 is the whole.
+	// The rest is then found at view.OutsideDir, below the root.
+	Top view.Ino
+	// Extra is how many of the lowest layers of the view are none of the image's:
+	// they are not counted as layers.
+	Extra  int
+	Squash Squash
+
 	Usage    func() Usage // what statfs shows; nil shows nothing
 	Complete func() bool  // whether all data is local; nil never is
+}
+
+func (o *Options) top() view.Ino {
+	if o.Top == 0 {
+		return view.RootIno
+	}
+	return o.Top
 }
 
 // DefaultIOTimeout bounds a request's wait if Options do not.

@@ -3,13 +3,16 @@ package fusefs
 import (
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/view"
 )
 
@@ -17,15 +20,20 @@ import (
 const (
 	nodeHidden = 2 // .peelfs
 	nodeLayers = 3 // .peelfs/layers
+	nodeBack   = 4 // in the rest of the tree, a link to where the subtree is
 	nodeFiles  = 16
 	layersName = "layers"
 )
+
+var outsideName = path.Base(view.OutsideDir)
 
 // hidden is the directory .peelfs at the root: found by its name, never listed
 // there. To look at it no layer is touched; not even to list the layers' trees,
 // whose roots therefore have made-up attributes.
 type hidden struct {
 	view  *view.View
+	top   view.Ino // shown as the root
+	extra int      // lowest layers that do not show
 	born  time.Time
 	names []string // files, sorted; the i-th is node nodeFiles+i
 	files []*hiddenFile
@@ -43,20 +51,28 @@ type hiddenFile struct {
 	}
 }
 
-func newHidden(v *view.View, files map[string]File) *hidden {
-	h := &hidden{view: v, born: time.Now(), names: slices.Sorted(maps.Keys(files)), roots: map[uint64]int{}}
+func newHidden(v *view.View, opt *Options) *hidden {
+	files := opt.Files
+	h := &hidden{view: v, top: opt.top(), extra: opt.Extra, born: time.Now(), names: slices.Sorted(maps.Keys(files)), roots: map[uint64]int{}}
 	for _, name := range h.names {
 		h.files = append(h.files, &hiddenFile{File: files[name]})
 	}
-	for i := range v.Len() {
-		h.roots[uint64(v.LayerRoot(i))] = i
+	for i := range h.layers() {
+		h.roots[uint64(h.layerRoot(i))] = i
 	}
 	return h
 }
 
+// layers is how many layers the image has, and layerRoot the own tree of one.
+func (h *hidden) layers() int              { return h.view.Len() - h.extra }
+func (h *hidden) layerRoot(n int) view.Ino { return h.view.LayerRoot(n + h.extra) }
+
+// isPart says whether the mount shows a subtree, and the rest of the tree beside.
+func (h *hidden) isPart() bool { return h.top != view.RootIno }
+
 // owns says whether the node is one of the hidden directory and not a view's.
 func (h *hidden) owns(node uint64) bool {
-	return node == nodeHidden || node == nodeLayers || h.file(node) != nil
+	return node == nodeHidden || node == nodeLayers || node == nodeBack || h.file(node) != nil
 }
 
 func (h *hidden) file(node uint64) *hiddenFile {
@@ -79,8 +95,10 @@ func (h *hidden) parent(node uint64) (uint64, bool) {
 	switch {
 	case node == nodeLayers, h.file(node) != nil:
 		return nodeHidden, true
-	case node == nodeHidden:
-		return uint64(view.RootIno), true
+	case node == nodeHidden, node == uint64(h.top):
+		return uint64(h.top), true
+	case node == uint64(view.RootIno): // the rest of the tree
+		return nodeHidden, true
 	}
 	return 0, false
 }
@@ -95,14 +113,14 @@ func (h *hidden) lookup(dir uint64, name string, out *fuse.EntryOut) (fuse.Statu
 		out.EntryValid = forEver
 		return fuse.OK, true
 	}
-	if node == uint64(view.RootIno) {
-		return h.rootEntry(out), true
+	if node == uint64(h.top) || node == uint64(view.RootIno) {
+		return h.rootEntry(view.Ino(node), out), true
 	}
 	if f := h.file(node); f != nil {
 		return h.fileEntry(f, node, out), true
 	}
 	out.NodeId, out.EntryValid, out.AttrValid = node, forEver, forEver
-	h.fillDir(&out.Attr, node)
+	h.fillOwn(&out.Attr, node)
 	return fuse.OK, true
 }
 
@@ -110,11 +128,13 @@ func (h *hidden) lookup(dir uint64, name string, out *fuse.EntryOut) (fuse.Statu
 func (h *hidden) child(dir uint64, name string) (node uint64, ok bool) {
 	_, isRoot := h.roots[dir]
 	switch {
-	case dir == uint64(view.RootIno):
+	case dir == uint64(h.top):
 		return nodeHidden, name == view.MetaDir
+	case dir == nodeHidden && name == outsideName && h.isPart():
+		return uint64(view.RootIno), true
 	case name == "." && (isRoot || h.owns(dir)):
 		return dir, true
-	case name == ".." && (isRoot || h.owns(dir)):
+	case name == ".." && (isRoot || h.owns(dir) || h.isPart() && dir == uint64(view.RootIno)):
 		return h.parent(dir)
 	case dir == nodeHidden && name == layersName:
 		return nodeLayers, true
@@ -125,20 +145,22 @@ func (h *hidden) child(dir uint64, name string) (node uint64, ok bool) {
 		return 0, true
 	case dir == nodeLayers:
 		n, err := strconv.Atoi(name)
-		if err != nil || n < 0 || n >= h.view.Len() || strconv.Itoa(n) != name {
+		if err != nil || n < 0 || n >= h.layers() || strconv.Itoa(n) != name {
 			return 0, true
 		}
-		return uint64(h.view.LayerRoot(n)), true
+		return uint64(h.layerRoot(n)), true
 	}
 	return 0, false
 }
 
 // rootEntry is the way up out of the hidden directory, which only servers of
-// file handles take. It has no attributes that last.
-func (h *hidden) rootEntry(out *fuse.EntryOut) fuse.Status {
-	a, _ := h.view.Provisional(view.RootIno)
+// file handles take, and the way to the rest of the tree. It has no attributes
+// that last.
+func (h *hidden) rootEntry(ino view.Ino, out *fuse.EntryOut) fuse.Status {
+	a, _ := h.view.Provisional(ino)
+	a.Ino = ino
 	fillEntry(out, &a)
-	out.NodeId, out.AttrValid = uint64(view.RootIno), 0
+	out.AttrValid = 0
 	return fuse.OK
 }
 
@@ -169,13 +191,37 @@ func (h *hidden) getAttr(node uint64, out *fuse.AttrOut) (fuse.Status, bool) {
 		return fuse.OK, false
 	}
 	out.AttrValid = forEver
-	h.fillDir(&out.Attr, node)
+	h.fillOwn(&out.Attr, node)
 	return fuse.OK, true
 }
 
-func (h *hidden) fillDir(out *fuse.Attr, node uint64) {
-	fillHidden(out, node, syscall.S_IFDIR|0o555, h.born)
+// fillOwn is for directories, and for the link back to the subtree.
+func (h *hidden) fillOwn(out *fuse.Attr, node uint64) {
+	mode := uint32(syscall.S_IFDIR | 0o555)
+	if node == nodeBack {
+		mode = syscall.S_IFLNK | 0o777
+	}
+	fillHidden(out, node, mode, h.born)
 	out.Nlink = 1
+	if node == nodeBack {
+		out.Size = uint64(len(h.back()))
+	}
+}
+
+// back leads from the place of the subtree in the rest of the tree, which is
+// shown two directories below the root, to the root.
+func (h *hidden) back() string {
+	depth := strings.Count(h.view.Path(h.top), "/")
+	return strings.TrimSuffix(strings.Repeat("../", depth+1), "/")
+}
+
+// stand is what stands for a name of the view: itself, or the link to the
+// subtree, since no directory may be at two places.
+func (h *hidden) stand(ino view.Ino, kind index.Kind) (view.Ino, index.Kind) {
+	if ino == h.top && h.isPart() {
+		return nodeBack, index.Symlink
+	}
+	return ino, kind
 }
 
 func fillHidden(out *fuse.Attr, node uint64, mode uint32, t time.Time) {
@@ -254,12 +300,14 @@ func (h *hidden) list(node, from uint64, l *lister) bool {
 func (h *hidden) entry(node, i uint64) (fuse.DirEntry, bool) {
 	files := uint64(len(h.names))
 	switch {
-	case node == nodeLayers && i < uint64(h.view.Len()):
-		return fuse.DirEntry{Name: strconv.Itoa(int(i)), Ino: uint64(h.view.LayerRoot(int(i))), Mode: fuse.S_IFDIR}, true
+	case node == nodeLayers && i < uint64(h.layers()):
+		return fuse.DirEntry{Name: strconv.Itoa(int(i)), Ino: uint64(h.layerRoot(int(i))), Mode: fuse.S_IFDIR}, true
 	case node == nodeHidden && i < files:
 		return fuse.DirEntry{Name: h.names[i], Ino: nodeFiles + i, Mode: fuse.S_IFREG}, true
 	case node == nodeHidden && i == files:
 		return fuse.DirEntry{Name: layersName, Ino: nodeLayers, Mode: fuse.S_IFDIR}, true
+	case node == nodeHidden && i == files+1 && h.isPart():
+		return fuse.DirEntry{Name: outsideName, Ino: uint64(view.RootIno), Mode: fuse.S_IFDIR}, true
 	}
 	return fuse.DirEntry{}, false
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/moby/sys/mountinfo"
@@ -22,10 +21,21 @@ const background = 512
 type Server struct {
 	dir  string
 	info mountinfo.Info
-	tree *tree
+	fs   filesystem
+	log  *slog.Logger
 	fuse *fuse.Server
 	done chan struct{} // closed when the kernel has let go and nothing runs any more
+}
 
+// filesystem is what a Server serves: a tree, or a forest of them.
+type filesystem interface {
+	fuse.RawFileSystem
+	begins(*fuse.Server) // starts what runs in the background
+	close()              // fails all that waits
+	finish()             // closes, and waits for what runs; no request is under way any more
+	localNow() bool      // notices whether all data has become local, and says whether it has just now
+	stats() Stats        // a snapshot
+	onPanic(any) fuse.Status
 }
 
 // Mount mounts v at dir and returns once the kernel's first message is answered.
@@ -43,7 +53,7 @@ func Mount(dir string, v *view.View, opt Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := serve(path, device, v, &opt)
+	s, err := serve(path, device, &opt, func(device int) filesystem { return newTree(v, &opt, device) })
 	if err != nil {
 		return nil, errors.Join(err, detach(path, true))
 	}
@@ -66,7 +76,7 @@ func prepare(dir string) (string, error) {
 }
 
 // serve takes over the device, and answers what comes from it.
-func serve(path string, device int, v *view.View, opt *Options) (*Server, error) {
+func serve(path string, device int, opt *Options, serves func(device int) filesystem) (*Server, error) {
 	info, err := mountAt(path)
 	if err == nil && info == nil {
 		err = errkind.New(errkind.Internal, "the mount at %s is not in the list of mounts", path)
@@ -75,19 +85,20 @@ func serve(path string, device int, v *view.View, opt *Options) (*Server, error)
 		unix.Close(device)
 		return nil, err
 	}
-	watched, err := unix.FcntlInt(uintptr(device), unix.F_DUPFD_CLOEXEC, 0)
+	watched, err := dup(device)
 	if err != nil {
 		unix.Close(device)
 		return nil, errkind.New(errkind.Internal, "duplicate the FUSE device: %w", err)
 	}
-	t := newTree(v, opt, watched)
-	server, err := fuse.NewServer(t, fmt.Sprintf("/dev/fd/%d", device), mountOptions(t))
+	files := serves(watched)
+	log := newLog(opt)
+	server, err := fuse.NewServer(files, fmt.Sprintf("/dev/fd/%d", device), mountOptions(opt, log, files.onPanic))
 	if err != nil {
 		unix.Close(watched)
 		return nil, errkind.New(errkind.NoFUSE, "talk to the kernel: %w", err)
 	}
-	s := &Server{dir: path, info: *info, tree: t, fuse: server, done: make(chan struct{})}
-	t.pusher.server = server
+	s := &Server{dir: path, info: *info, fs: files, log: log, fuse: server, done: make(chan struct{})}
+	files.begins(server)
 	go s.run(watched)
 	s.LayersComplete()
 	return s, nil
@@ -96,28 +107,39 @@ func serve(path string, device int, v *view.View, opt *Options) (*Server, error)
 // run serves until the kernel has let go.
 func (s *Server) run(watched int) {
 	defer close(s.done)
-	var pushes sync.WaitGroup
-	pushes.Go(s.tree.pusher.run)
 	s.fuse.Serve()
-	s.tree.close()
-	pushes.Wait()
-	s.tree.watchers.Wait()
+	s.fs.finish()
 	unix.Close(watched)
 }
 
 func newTree(v *view.View, opt *Options, device int) *tree {
-	t := &tree{view: v, opt: opt, hidden: newHidden(v, opt.Files)}
+	t := &tree{view: v, opt: opt, hidden: newHidden(v, opt), numbers: numbers{top: opt.top()}}
 	t.pusher = newPusher(t)
-	t.session = &session{
-		log: newLog(opt), budget: opt.budget(), device: device,
-		closing: make(chan struct{}), path: t.pathOf,
-	}
+	t.session = newSession(opt, device, t.pathOf)
 	return t
 }
 
-func mountOptions(t *tree) *fuse.MountOptions {
+func newSession(opt *Options, device int, path func(node uint64) string) *session {
+	return &session{
+		log: newLog(opt), budget: opt.budget(), device: device,
+		closing: make(chan struct{}), path: path,
+	}
+}
+
+func (t *tree) begins(server *fuse.Server) {
+	t.pusher.server = server
+	t.ends.Go(t.pusher.run)
+}
+
+func (t *tree) finish() {
+	t.close()
+	t.ends.Wait()
+	t.watchers.Wait()
+}
+
+func mountOptions(opt *Options, log *slog.Logger, onPanic func(any) fuse.Status) *fuse.MountOptions {
 	return &fuse.MountOptions{
-		Name: "peelfs", FsName: t.opt.FSName,
+		Name: "peelfs", FsName: opt.FSName,
 		MaxWrite:      maxRead, // the size of reads as well
 		MaxReadAhead:  maxRead,
 		MaxBackground: background, CongestionThreshold: background,
@@ -125,9 +147,9 @@ func mountOptions(t *tree) *fuse.MountOptions {
 		DisableSplice:        true, // three system calls more for each READ, and no gain
 		ExtraCapabilities:    fuse.CAP_EXPORT_SUPPORT | fuse.CAP_NO_OPENDIR_SUPPORT,
 		DisabledCapabilities: fuse.CAP_READDIRPLUS_AUTO | fuse.CAP_PASSTHROUGH,
-		Debug:                t.opt.Debug,
-		Logger:               slog.NewLogLogger(t.log.Handler(), slog.LevelDebug),
-		PanicHandler:         t.onPanic,
+		Debug:                opt.Debug,
+		Logger:               slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		PanicHandler:         onPanic,
 	}
 }
 
@@ -151,7 +173,7 @@ func (s *Server) Unmount(force bool) error {
 	err := Unmount(s.dir, UnmountOptions{Force: force, MountID: s.info.ID})
 	switch {
 	case force:
-		s.tree.close()
+		s.fs.close()
 	case err == nil:
 		<-s.done
 	}
@@ -168,8 +190,9 @@ func (s *Server) gone() (bool, error) {
 }
 
 // Stats is a snapshot of the counters.
-func (s *Server) Stats() Stats {
-	t := s.tree
+func (s *Server) Stats() Stats { return s.fs.stats() }
+
+func (t *tree) stats() Stats {
 	return Stats{
 		Requests: t.requests(), BytesRead: t.bytesRead.Load(),
 		Waits: t.waits.Load(), Slow: t.slow.Load(), Failed: t.failed.Load(), Signals: t.interrupts.Load(),
@@ -180,11 +203,14 @@ func (s *Server) Stats() Stats {
 // LayersComplete is to be called when data became local: once all is, the
 // kernel may read further ahead. That needs root, and is no loss else.
 func (s *Server) LayersComplete() {
-	t := s.tree
-	if t.local.Load() || t.opt.Complete == nil || !t.opt.Complete() || t.local.Swap(true) {
+	if !s.fs.localNow() {
 		return
 	}
 	if err := raiseReadAhead(s.info.Major, s.info.Minor); err != nil {
-		t.log.Debug("read-ahead stays as it is", "error", err)
+		s.log.Debug("read-ahead stays as it is", "error", err)
 	}
+}
+
+func (t *tree) localNow() bool {
+	return !t.local.Load() && t.opt.Complete != nil && t.opt.Complete() && !t.local.Swap(true)
 }

@@ -101,7 +101,7 @@ func (p *pusher) pushOne(ino view.Ino) bool {
 	if n, err := p.tree.view.ReadAt(r, ino, data, 0); err != nil || int64(n) != a.Size {
 		return false
 	}
-	if !p.server.InodeNotifyStoreCache(uint64(ino), 0, data).Ok() {
+	if !p.server.InodeNotifyStoreCache(p.tree.numbers.out(uint64(ino)), 0, data).Ok() {
 		return false
 	}
 	p.count.Add(1)

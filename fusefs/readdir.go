@@ -22,7 +22,7 @@ func (t *tree) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 func (t *tree) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
 	r := t.start(cancel, &in.InHeader)
 	defer r.finish()
-	l := lister{out: out, plus: plus}
+	l := lister{tree: t, out: out, plus: plus}
 	if t.hidden.list(in.NodeId, in.Offset, &l) {
 		return fuse.OK
 	}
@@ -40,7 +40,7 @@ func (t *tree) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryL
 			return fuse.OK
 		}
 	}
-	l.entries(dir, max(in.Offset, dots)-dots, ino == view.RootIno)
+	l.entries(dir, max(in.Offset, dots)-dots, ino == t.hidden.top)
 	return fuse.OK
 }
 
@@ -54,6 +54,7 @@ func (t *tree) parent(r *request, dir view.Ino) (uint64, error) {
 
 // lister fills a reply with entries until it is full.
 type lister struct {
+	tree *tree
 	out  *fuse.DirEntryList
 	plus bool
 }
@@ -61,6 +62,7 @@ type lister struct {
 // add says whether the entry had room; with plus, entry is its place for
 // attributes. Without attributes the kernel asks for them when it needs them.
 func (l *lister) add(e fuse.DirEntry) (entry *fuse.EntryOut, ok bool) {
+	e.Ino = l.tree.numbers.out(e.Ino)
 	if !l.plus {
 		return nil, l.out.AddDirEntry(e)
 	}
@@ -86,16 +88,18 @@ func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
 		if root && string(name) == view.MetaDir {
 			continue // ours covers it
 		}
+		stands, kind := l.tree.hidden.stand(ino, kind)
 		entry, ok := l.add(fuse.DirEntry{
 			Name: string(name), // on the stack, but for long ones
-			Ino:  uint64(ino), Mode: modeOf(kind), Off: i + dots + 1,
+			Ino:  uint64(stands), Mode: modeOf(kind), Off: i + dots + 1,
 		})
 		if !ok {
 			return
 		}
-		if entry != nil {
+		if entry != nil && stands == ino {
 			a := dir.Attr(int(i))
 			fillEntry(entry, &a)
+			l.tree.tellEntry(entry)
 		}
 	}
 }

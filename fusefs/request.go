@@ -27,6 +27,8 @@ type session struct {
 	closed   sync.Once
 	watchers sync.WaitGroup
 
+	patience limiter // of the lines about requests that wait
+
 	waits, slow, interrupts atomic.Uint64 // see Stats
 }
 
@@ -140,8 +142,12 @@ func (r *request) watch(finished <-chan struct{}) {
 
 func (r *request) logSlow(began time.Time) {
 	r.slow.Add(1)
-	r.log.Info("waiting for data", "path", r.path(r.node), "operation", opName(r.opcode),
-		"process", processOf(r.caller), "since", began.Format(time.RFC3339))
+	skipped, ok := r.patience.allow(time.Now())
+	if !ok {
+		return
+	}
+	r.log.Warn("waiting for data", "path", r.path(r.node), "operation", opName(r.opcode),
+		"process", processOf(r.caller), "since", began.Format(time.RFC3339), "unlogged", skipped)
 }
 
 // connectionLost says whether the kernel has given the connection up, in which

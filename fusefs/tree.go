@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,18 +34,36 @@ type tree struct {
 	counters
 	refusals // what a read-only tree of plain data never does
 
+	numbers  numbers
 	view     *view.View
 	hidden   *hidden
 	opt      *Options
 	failures failures
 	limiter  limiter
 	pusher   *pusher
-	local    atomic.Bool // all data is: see Server.LayersComplete
+	ends     sync.WaitGroup // what runs in the background
+	local    atomic.Bool    // all data is: see Server.LayersComplete
 }
 
+// start is the beginning of every request. From here on h has not the kernel's
+// number of the node, but the one behind it.
 func (t *tree) start(cancel <-chan struct{}, h *fuse.InHeader) *request {
 	t.count(h.Opcode)
+	h.NodeId = t.numbers.in(h.NodeId)
 	return t.begin(cancel, h)
+}
+
+// tell makes of attributes what the kernel is told, and tellEntry of an entry.
+func (t *tree) tell(a *fuse.Attr) {
+	a.Ino = t.numbers.out(a.Ino)
+	t.opt.Squash.apply(a)
+}
+
+func (t *tree) tellEntry(out *fuse.EntryOut) {
+	if out.NodeId != 0 {
+		out.NodeId = t.numbers.out(out.NodeId)
+		t.tell(&out.Attr)
+	}
 }
 
 // fail logs what went wrong and says what the kernel is told.
@@ -64,13 +83,18 @@ func (t *tree) fail(r *request, err error) fuse.Status {
 // onPanic keeps the mount alive when a bug of ours strikes one request.
 func (t *tree) onPanic(what any) fuse.Status {
 	t.failed.Add(1)
-	t.log.Error("panic in a request", "panic", fmt.Sprint(what), "stack", string(debug.Stack()))
+	return panicked(t.log, what)
+}
+
+func panicked(log *slog.Logger, what any) fuse.Status {
+	log.Error("panic in a request", "panic", fmt.Sprint(what), "stack", string(debug.Stack()))
 	return fuse.EIO
 }
 
 func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	r := t.start(cancel, h)
 	defer r.finish()
+	defer t.tellEntry(out)
 	if len(name) > nameMax {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
@@ -85,6 +109,11 @@ func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out
 	if err != nil {
 		return t.fail(r, err)
 	}
+	if ino, _ := t.hidden.stand(a.Ino, a.Kind); ino != a.Ino && name != ".." && name != "." {
+		out.NodeId, out.EntryValid, out.AttrValid = uint64(ino), forEver, forEver
+		t.hidden.fillOwn(&out.Attr, uint64(ino))
+		return fuse.OK
+	}
 	fillEntry(out, &a)
 	return fuse.OK
 }
@@ -95,11 +124,11 @@ func (t *tree) find(r *request, dir view.Ino, name string) (view.Attr, error) {
 	case ".":
 		return t.view.Attr(r, dir)
 	case "..":
-		parent, err := t.view.Parent(r, dir)
+		parent, err := t.parent(r, dir)
 		if err != nil {
 			return view.Attr{}, err
 		}
-		return t.view.Attr(r, parent)
+		return t.view.Attr(r, view.Ino(parent))
 	}
 	return t.view.Lookup(r, dir, name)
 }
@@ -107,10 +136,11 @@ func (t *tree) find(r *request, dir view.Ino, name string) (view.Attr, error) {
 func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	r := t.start(cancel, &in.InHeader)
 	defer r.finish()
+	defer t.tell(&out.Attr)
 	if status, ok := t.hidden.getAttr(in.NodeId, out); ok {
 		return status
 	}
-	if in.NodeId == uint64(view.RootIno) {
+	if in.NodeId == uint64(t.hidden.top) {
 		return t.getRoot(r, out)
 	}
 	a, err := t.view.Attr(r, view.Ino(in.NodeId))
@@ -132,10 +162,10 @@ const rootPatience = 10 * time.Second
 // kernel checks permissions it looks at the root before it goes on to anything
 // below; then there is no waiting at all. Such an answer holds for a moment only.
 func (t *tree) getRoot(r *request, out *fuse.AttrOut) fuse.Status {
-	a, final := t.view.Provisional(view.RootIno)
+	a, final := t.view.Provisional(t.hidden.top)
 	if !final && !t.opt.AllowOther {
 		r.limit = min(r.limit, rootPatience)
-		sure, err := t.view.Root(r)
+		sure, err := t.view.Attr(r, t.hidden.top)
 		switch {
 		case err == nil:
 			a, final = sure, true
@@ -155,6 +185,9 @@ func (t *tree) getRoot(r *request, out *fuse.AttrOut) fuse.Status {
 func (t *tree) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
 	r := t.start(cancel, h)
 	defer r.finish()
+	if r.node == nodeBack {
+		return []byte(t.hidden.back()), fuse.OK
+	}
 	target, err := t.view.Readlink(r, view.Ino(h.NodeId))
 	if err != nil {
 		return nil, t.fail(r, err)

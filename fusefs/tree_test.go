@@ -16,6 +16,7 @@ import (
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/internal/treedump"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/view"
 	"golang.org/x/sys/unix"
 )
 
@@ -389,7 +390,7 @@ func TestListingDoesNotAllocate(t *testing.T) {
 	}
 	out := newEntryList(256 << 10)
 	if n := testing.AllocsPerRun(20, func() {
-		l := lister{out: out(), plus: true}
+		l := lister{tree: &tree{numbers: numbers{top: view.RootIno}, hidden: &hidden{top: view.RootIno}, opt: &Options{}}, out: out(), plus: true}
 		l.entries(d, 0, false)
 	}); n > 5 {
 		t.Errorf("%v allocations for 1000 entries", n)

@@ -219,7 +219,7 @@ func TestAnswersThatStickHaveTheirPlace(t *testing.T) {
 			t.Fatal(err)
 		}
 		for word, place := range map[string]string{
-			"fuse.ENOSYS": "refusals.go", "syscall.ENOSYS": "", "fuse.ENOENT": "", "syscall.ENOENT": "",
+			"fuse.ENOSYS": "refusals.go", "syscall.ENOSYS": "", "fuse.ENOENT": "errno.go", "syscall.ENOENT": "",
 			"ToStatus(": "", "ToErrno(": "", "errkind.Of(": "errno.go",
 		} {
 			if path != place && strings.Contains(string(text), word) {

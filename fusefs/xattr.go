@@ -51,7 +51,7 @@ func (t *tree) origin(node uint64, name string) string {
 	if say == nil || t.hidden.owns(node) {
 		return ""
 	}
-	layer := t.view.LayerOf(view.Ino(node))
+	layer := t.view.LayerOf(view.Ino(node)) - t.opt.Extra
 	if layer < 0 {
 		return ""
 	}

@@ -1,0 +1,83 @@
+package fusefs
+
+import "github.com/peelfs/peelfs/layers/view"
+
+// nodeRoot is what the kernel calls the root of every mount.
+const nodeRoot = 1
+
+// nodeOutside is the kernel's number of the view's root, where a subtree has
+// taken that of the mount's root.
+const nodeOutside = 5
+
+// numbers translate between what the kernel calls a node and the numbers used
+// behind it: those of the view and of the hidden directory.
+//
+//	one image    the same, but for the two roots of a subtree
+//	many images  bits 63..48 slot, from 1   47..0 the image's node:
+//	             narrow as in the view, or wide and own as
+//	             47 own   46..45 marker   44..32 layer, from 1   31..0 entry
+//
+// Slot 0 of many images has the directories above the images.
+type numbers struct {
+	slot uint64   // 0 where there is one image
+	top  view.Ino // shown as the root
+}
+
+const (
+	slotShift = 48
+	maxSlot   = 1<<16 - 1
+	innerMask = 1<<slotShift - 1
+
+	// As in package view.
+	ownBit, wideOwn           = 62, 47
+	markerShift, wideMarker   = 38, 45
+	layerShift, wideLayer     = 40, 32
+	markerMask, wideLayerMask = 1<<2 - 1, 1<<13 - 1
+	entryMask                 = 1<<32 - 1
+)
+
+// in is the number behind a kernel's node.
+func (n numbers) in(node uint64) uint64 {
+	if n.slot != 0 {
+		node = unpack(node & innerMask)
+	}
+	switch {
+	case node == nodeRoot:
+		return uint64(n.top)
+	case node == nodeOutside && n.top != view.RootIno:
+		return uint64(view.RootIno)
+	}
+	return node
+}
+
+// out is the kernel's node for a number.
+func (n numbers) out(number uint64) uint64 {
+	switch {
+	case number == uint64(n.top):
+		number = nodeRoot
+	case number == uint64(view.RootIno):
+		number = nodeOutside
+	}
+	if n.slot == 0 {
+		return number
+	}
+	return n.slot<<slotShift | pack(number)
+}
+
+func slotOf(node uint64) uint64 { return node >> slotShift }
+
+func pack(number uint64) uint64 {
+	if number < 1<<layerShift {
+		return number
+	}
+	return number>>ownBit&1<<wideOwn | number>>markerShift&markerMask<<wideMarker |
+		number>>layerShift&wideLayerMask<<wideLayer | number&entryMask
+}
+
+func unpack(node uint64) uint64 {
+	if node <= entryMask {
+		return node
+	}
+	return node>>wideOwn&1<<ownBit | node>>wideMarker&markerMask<<markerShift |
+		node>>wideLayer&wideLayerMask<<layerShift | node&entryMask
+}
