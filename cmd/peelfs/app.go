@@ -31,7 +31,8 @@ type app struct {
 	env      func(string) string
 	log      *slog.Logger
 	flags    flags
-	daemon   *daemon // nil but in the process behind a mount
+	daemon   *daemon  // nil but in the process behind a mount
+	args     []string // the command line, without the program's name
 }
 
 // flags are those that several commands have. A command that does not offer one
@@ -52,6 +53,7 @@ type flags struct {
 	symlinks, prefetch     string
 	soci                   string
 	allowOther, foreground bool
+	shape                  shapeFlags
 }
 
 func newApp(in io.Reader, out, err io.Writer, env func(string) string) *app {
@@ -60,6 +62,7 @@ func newApp(in io.Reader, out, err io.Writer, env func(string) string) *app {
 
 // run is the whole of a command, up to its exit code.
 func (a *app) run(args []string) int {
+	a.args = args
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	root := a.rootCommand()

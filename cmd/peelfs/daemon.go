@@ -57,7 +57,7 @@ func (a *app) startDaemon(ctx context.Context, r mountRequest) (*readyMessage, e
 		return nil, err
 	}
 	cmd := exec.Command(self) // not bound to ctx: it outlives this process
-	cmd.Args = []string{os.Args[0], "mount", r.ref, r.dir}
+	cmd.Args = []string{"peelfs", "mount", r.ref, r.dir}
 	cmd.Env = append(os.Environ(), daemonEnv+"=1")
 	cmd.Stderr = a.err
 	cmd.ExtraFiles = []*os.File{readyChild, argumentsChild}
@@ -72,7 +72,7 @@ func (a *app) startDaemon(ctx context.Context, r mountRequest) (*readyMessage, e
 	// Ctrl-C does not reach a process in a session of its own: hand it on.
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Signal(os.Interrupt) })
 	defer stop()
-	err = errors.Join(json.NewEncoder(arguments).Encode(os.Args[1:]), arguments.Close())
+	err = errors.Join(json.NewEncoder(arguments).Encode(a.args), arguments.Close())
 	msg := &readyMessage{}
 	if err != nil || json.NewDecoder(ready).Decode(msg) != nil {
 		return nil, ended(cmd.Wait())

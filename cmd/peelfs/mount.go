@@ -41,6 +41,8 @@ it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it.`,
 	f.StringVar(&symlinks, "symlinks", "rewrite", "rewrite: they stay inside the mount; raw: as the image has them")
 	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
 	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "auto|none|all: what to fetch before it is needed")
+	a.flags.shape.whatFlags(f)
+	a.flags.shape.howFlags(f)
 	a.progressFlag(f)
 	a.registryFlags(f)
 	a.storeFlags(f)

@@ -52,7 +52,7 @@ func (a *app) rootCommand() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("mount", a.mountCommand(), a.umountCommand(), a.mountsCommand(), a.statusCommand())
+	add("mount", a.mountCommand(), a.automountCommand(), a.umountCommand(), a.mountsCommand(), a.statusCommand())
 	add("look", a.lsCommand(), a.treeCommand(), a.catCommand(), a.cpCommand(), a.findCommand(), a.statCommand(), a.whichCommand(),
 		a.diffCommand(), a.duCommand(), a.topCommand(), a.inspectCommand(), a.historyCommand(), a.tagsCommand(), a.exportCommand(), a.pullCommand())
 	add("store", a.imagesCommand(), a.tagCommand(), a.rmiCommand(), a.importTagsCommand(), a.cacheCommand(), a.indexCommand())

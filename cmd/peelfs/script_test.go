@@ -34,11 +34,14 @@ func TestMain(m *testing.M) {
 //	registry VAR [basic]       starts a registry, its address in $VAR, with app:1 and app:2;
 //	                           basic wants user joe, password secret
 //	odd VAR                    pushes app:loop, app:odd and app:multi as well
-//	push VAR WORD              moves app:1 to an image whose /top says WORD
+//	push VAR WORD [TAG]        moves app:1, or app:TAG, to an image whose /top says WORD
 //	stop-registry VAR          nobody listens there any more
 //	fail VAR PATH STATUS       answers so from now on
 //	fixture VAR                the fixture's images are there too, as fixture:gzip and so on; and its gzip
 //	                           image as plain:1, with nothing beside it
+//	hang VAR PATH              does not answer from now on
+//	mend VAR                   answers as ever
+//	wait-for PROGRAM ARG...    runs it again and again until it succeeds
 //	forget VAR                 forgets what was asked so far
 //	asked VAR N REGEXP         N requests matched, as "GET /v2/app/manifests/1 200"
 //	[!] mounted DIR            something is mounted there
@@ -74,6 +77,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "registry": cmdRegistry, "push": cmdPush, "stop-registry": cmdStop, "fail": cmdFail,
 			"fixture": cmdFixture, "forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
 			"terminate-mount": cmdTerminate, "start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
+			"hang": cmdHang, "mend": cmdMend, "wait-for": cmdWaitFor,
 			"odd": cmdOdd,
 		},
 	})
@@ -160,7 +164,11 @@ func image(word string) testregistry.Image {
 }
 
 func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
-	stateOf(ts).registry(ts, args[0]).Push("app:1", image(args[1]))
+	tag := "1"
+	if len(args) > 2 {
+		tag = args[2]
+	}
+	stateOf(ts).registry(ts, args[0]).Push("app:"+tag, image(args[1]))
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
@@ -181,6 +189,18 @@ func cmdFixture(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	r.PushManifest("plain:1", "application/vnd.oci.image.manifest.v1+json", raw)
 	r.Forget()
+}
+
+func cmdHang(ts *testscript.TestScript, neg bool, args []string) {
+	stateOf(ts).registry(ts, args[0]).Fail(testregistry.Fault{Path: args[1], Stall: true})
+}
+
+func cmdMend(ts *testscript.TestScript, neg bool, args []string) {
+	stateOf(ts).registry(ts, args[0]).Mend()
+}
+
+func cmdWaitFor(ts *testscript.TestScript, neg bool, args []string) {
+	eventually(ts, strings.Join(args, " "), func() bool { return ts.Exec(args[0], args[1:]...) == nil })
 }
 
 func cmdForget(ts *testscript.TestScript, neg bool, args []string) {

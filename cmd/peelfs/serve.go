@@ -51,6 +51,8 @@ type mounted struct {
 	r       mountRequest
 	table   *mounttab.Table
 	stack   *stack
+	shaped  shaped
+	squash  fusefs.Squash
 	display *progress.Display
 	signals chan os.Signal // those that came since before the mount was there
 	record  mounttab.Mount
@@ -58,11 +60,19 @@ type mounted struct {
 	server  atomic.Pointer[fusefs.Server] // the live file asks for it, from the start
 }
 
-func (a *app) serveMount(ctx context.Context, r mountRequest) (err error) {
+func (a *app) serveMount(ctx context.Context, r mountRequest) error {
+	return a.serveWith(ctx, r, (*mounted).start)
+}
+
+// serveWith serves what start mounts at the directory of r.
+func (a *app) serveWith(ctx context.Context, r mountRequest, start func(*mounted, context.Context) (*fusefs.Server, error)) (err error) {
 	debug.SetGCPercent(25)      // the buffers of many readers would make half of the heap garbage
 	signal.Ignore(unix.SIGPIPE) // a log that nobody reads must not end the mount
 	m := &mounted{app: a, r: r, signals: make(chan os.Signal, 4)}
 	defer signal.Stop(m.signals)
+	if m.squash, err = a.flags.shape.squash(); err != nil {
+		return err
+	}
 	if m.table, err = a.mounts(); err != nil {
 		return err
 	}
@@ -72,8 +82,8 @@ func (a *app) serveMount(ctx context.Context, r mountRequest) (err error) {
 	defer func() { err = errors.Join(err, m.leave()) }()
 	return a.with(func(s *session) error {
 		m.s = s
-		server, err := m.start(ctx)
-		if err != nil {
+		server, err := start(m, ctx)
+		if err != nil || server == nil {
 			return err
 		}
 		return m.serve(ctx, server)
@@ -113,12 +123,24 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 	if m.stack, err = m.s.stack(img); err != nil {
 		return nil, err
 	}
+	if m.shaped, err = m.app.flags.shape.shape(ctx, m.stack, m.s.symlinks); err != nil {
+		return nil, err
+	}
 	m.describe(img)
+	return m.mount(func() (*fusefs.Server, error) { return fusefs.Mount(m.r.dir, m.stack.view, m.options(img)) })
+}
+
+// mount mounts, records it and tells who waits. It returns nil if that was only to
+// be tried.
+func (m *mounted) mount(mount func() (*fusefs.Server, error)) (*fusefs.Server, error) {
+	if m.app.flags.shape.fake {
+		return nil, m.ready()
+	}
 	signal.Notify(m.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // from here on they mean: unmount
 	if m.app.daemon != nil {
 		signal.Ignore(unix.SIGHUP)
 	}
-	server, err := fusefs.Mount(m.r.dir, m.stack.view, m.options(img))
+	server, err := mount()
 	if err != nil {
 		return nil, err
 	}
@@ -148,17 +170,29 @@ func (m *mounted) ready() error {
 // describe fills in the record.
 func (m *mounted) describe(img *fetch.Image) {
 	f := &m.app.flags
+	m.record.Options = map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
+	f.shape.describe(m.record.Options)
+	m.describeImage(img)
+	m.describeProcess()
+}
+
+func (m *mounted) describeImage(img *fetch.Image) {
 	m.record.Mountpoint = m.r.dir
 	m.record.Reference, m.record.Digest = img.Reference.String(), img.Digest.String()
 	m.record.Platform = fetch.FormatPlatform(img.Platform)
-	m.record.PID, m.record.Since = os.Getpid(), time.Now().UTC().Truncate(time.Second)
-	m.record.Options = map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
-	if f.allowOther {
-		m.record.Options["allowOther"] = "true"
-	}
 	m.record.Digests = []string{img.Digest.String(), img.ManifestDigest.String()}
 	for _, l := range img.Layers {
 		m.record.Digests = append(m.record.Digests, l.Descriptor.Digest.String())
+	}
+}
+
+// describeProcess fills in what is this process's.
+func (m *mounted) describeProcess() {
+	f := &m.app.flags
+	m.record.Mountpoint = m.r.dir
+	m.record.PID, m.record.Since = os.Getpid(), time.Now().UTC().Truncate(time.Second)
+	if f.allowOther {
+		m.record.Options["allowOther"] = "true"
 	}
 	if m.app.daemon != nil {
 		m.record.Log = f.logFile
@@ -178,6 +212,8 @@ func (m *mounted) options(img *fetch.Image) fusefs.Options {
 	return fusefs.Options{
 		FSName:     "peelfs:" + img.Reference.Name() + "@" + img.Digest.String(),
 		AllowOther: m.app.flags.allowOther, Logger: m.app.log, IOTimeout: m.app.flags.ioTimeout,
+		Suid: m.app.flags.shape.suid, Dev: m.app.flags.shape.dev, NoExec: m.app.flags.shape.noexec,
+		Top: m.shaped.top, Extra: m.shaped.extra, Squash: m.squash,
 		Image:     img.Reference.Name() + "@" + img.Digest.String(),
 		LayerName: func(n int) string { return m.stack.layers[n].Digest().String() },
 		CreatedBy: func(n int) string {

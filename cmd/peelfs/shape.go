@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"github.com/peelfs/peelfs/fusefs"
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/view"
+)
+
+// shapeFlags say what of an image is mounted, and how it looks.
+type shapeFlags struct {
+	subpath, upTo           string
+	extraDirs               []string
+	uid, gid                string
+	umask, fmask, dmask     string
+	suid, dev, noexec, fake bool
+}
+
+// runtimeDirs are what container runtimes mount things on.
+const runtimeDirs = "proc,sys,dev,run,tmp"
+
+// whatFlags are those of a mount of one image.
+func (s *shapeFlags) whatFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.subpath, "subpath", "", "mount this directory of the image")
+	f.StringVar(&s.upTo, "layers", "", "mount the layers up to this one: its number or the beginning of its digest")
+	f.StringSliceVar(&s.extraDirs, "extra-dirs", nil, "empty directories where the image has none; without a list: "+runtimeDirs)
+	f.Lookup("extra-dirs").NoOptDefVal = runtimeDirs
+}
+
+// howFlags are those of all mounts.
+func (s *shapeFlags) howFlags(f *pflag.FlagSet) {
+	f.StringVar(&s.uid, "uid", "", "show everything as this user's")
+	f.StringVar(&s.gid, "gid", "", "show everything as this group's")
+	f.StringVar(&s.umask, "umask", "", "show permissions as made anew under this mask, in octal")
+	f.StringVar(&s.fmask, "fmask", "", "the same for files only")
+	f.StringVar(&s.dmask, "dmask", "", "the same for directories only")
+	f.BoolVar(&s.suid, "suid", false, "honour set-id bits (root only)")
+	f.BoolVar(&s.dev, "dev", false, "honour device nodes (root only)")
+	f.BoolVar(&s.noexec, "noexec", false, "nothing in it may be executed")
+	f.BoolVar(&s.fake, "fake", false, "do everything but mount")
+	_ = f.MarkHidden("fake")
+}
+
+// describe adds what was chosen to the options in the record of a mount.
+func (s *shapeFlags) describe(options map[string]string) {
+	for name, value := range map[string]string{
+		"subpath": s.subpath, "layers": s.upTo, "extraDirs": strings.Join(s.extraDirs, ","), "uid": s.uid, "gid": s.gid,
+		"umask": s.umask, "fmask": s.fmask, "dmask": s.dmask,
+	} {
+		if value != "" {
+			options[name] = value
+		}
+	}
+}
+
+// squash reads the flags about owners and permissions.
+func (s *shapeFlags) squash() (q fusefs.Squash, err error) {
+	files, dirs := s.fmask, s.dmask
+	if files == "" {
+		files = s.umask
+	}
+	if dirs == "" {
+		dirs = s.umask
+	}
+	for _, n := range []struct {
+		flag, text string
+		base, bits int
+		to         **uint32
+	}{
+		{"uid", s.uid, 10, 32, &q.UID}, {"gid", s.gid, 10, 32, &q.GID},
+		{"umask", s.umask, 8, 9, new(*uint32)}, {"fmask", files, 8, 9, &q.FMask}, {"dmask", dirs, 8, 9, &q.DMask},
+	} {
+		if n.text == "" {
+			continue
+		}
+		v, err := strconv.ParseUint(n.text, n.base, n.bits)
+		if err != nil {
+			return q, errkind.WithHint(errkind.New(errkind.Invalid, "--%s=%s is no number that can be", n.flag, n.text),
+				"ids are decimal, masks are octal and at most 777")
+		}
+		id := uint32(v)
+		*n.to = &id
+	}
+	return q, nil
+}
+
+// shaped is a stack of layers in the shape that the flags ask for.
+type shaped struct {
+	view  *view.View
+	top   view.Ino // 0: the whole
+	extra int      // layers of the view that are not the image's
+}
+
+// shape cuts st to what the flags say and makes the view of it. For a subpath it
+// may have to list layers: what is not there is to be known now.
+func (f *shapeFlags) shape(ctx context.Context, st *stack, links view.Symlinks) (out shaped, err error) {
+	if f.upTo != "" {
+		n, err := st.layerNumber(f.upTo)
+		if err != nil {
+			return out, err
+		}
+		st.layers = st.layers[:n+1]
+	}
+	var parts []view.Layer
+	if len(f.extraDirs) > 0 {
+		dirs, err := newExtraDirs(f.extraDirs)
+		if err != nil {
+			return out, err
+		}
+		parts, out.extra = append(parts, dirs), 1
+	}
+	for _, l := range st.layers {
+		parts = append(parts, l)
+	}
+	opt := view.Options{Symlinks: links}
+	if f.subpath != "" {
+		if opt.Subtree, err = subtree(ctx, parts, f.subpath); err != nil {
+			return out, fmt.Errorf("--subpath: %w", err)
+		}
+		out.top = opt.Subtree.Ino
+	}
+	out.view = view.New(parts, opt)
+	st.view = out.view
+	return out, nil
+}
+
+// subtree finds the directory at a path, where the image's links lead.
+func subtree(ctx context.Context, parts []view.Layer, path string) (view.Subtree, error) {
+	v := view.New(parts, view.Options{Symlinks: view.Raw})
+	a, err := v.Resolve(ctx, path, true)
+	if err != nil {
+		return view.Subtree{}, err
+	}
+	if a.Kind != index.Dir {
+		return view.Subtree{}, errkind.New(errkind.Invalid, "%s is not a directory but a %s", path, a.Kind)
+	}
+	if a.Ino == view.RootIno {
+		return view.Subtree{}, nil
+	}
+	return view.Subtree{Path: v.Path(a.Ino), Ino: a.Ino}, nil
+}
+
+// extraDirs is a layer of empty directories. It lies below the others, so that
+// whatever an image has in their place is what shows, and no layer is asked for
+// before it is needed.
+type extraDirs struct{ idx *index.Index }
+
+func newExtraDirs(dirs []string) (*extraDirs, error) {
+	b := index.NewBuilder()
+	for _, dir := range dirs {
+		name := strings.Trim(path.Clean("/"+dir), "/")
+		if name == "" {
+			continue
+		}
+		mode := uint32(0o755)
+		switch name {
+		case "tmp", "var/tmp", "dev/shm":
+			mode = 0o1777
+		case "proc", "sys":
+			mode = 0o555
+		}
+		if err := b.Add(index.Record{Name: name + "/", Kind: index.Dir, Mode: mode}); err != nil {
+			return nil, errkind.New(errkind.Invalid, "--extra-dirs: %w", err)
+		}
+	}
+	if n, sample := b.Refused(); n > 0 {
+		return nil, errkind.New(errkind.Invalid, "--extra-dirs: %s cannot be", strings.Join(sample, ", "))
+	}
+	var buf bytes.Buffer
+	if err := b.Write(&buf, index.Header{}, nil, nil); err != nil {
+		return nil, err
+	}
+	idx, err := index.OpenBytes(buf.Bytes())
+	return &extraDirs{idx}, err
+}
+
+// Index implements view.Layer.
+func (d *extraDirs) Index(context.Context) (*index.Index, error) { return d.idx, nil }
+
+// ReadAt implements view.Layer. There is nothing to read.
+func (d *extraDirs) ReadAt(context.Context, uint32, []byte, int64) (int, error) {
+	return 0, errkind.New(errkind.Internal, "an empty directory was read as a file")
+}

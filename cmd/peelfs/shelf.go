@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/fusefs"
+	"github.com/peelfs/peelfs/internal/errkind"
+)
+
+// shelf is the library that automount shows: every image by its whole name, and
+// in the listings those that the tag store knows.
+type shelf struct {
+	*session
+	mounted *mounted // the mount, of which images take what they have in common
+
+	mu struct {
+		sync.Mutex
+		names   []string  // of images, sorted
+		changed time.Time // the tag store's then
+	}
+}
+
+// Sort implements fusefs.Library. The first part of a path is a registry's host,
+// with a dot, a port, or "localhost"; the last one of an image has a tag or a
+// digest.
+func (s *shelf) Sort(path string) fusefs.Sort {
+	host, rest, deep := strings.Cut(path, "/")
+	if host != "localhost" && !strings.ContainsAny(host, ".:") {
+		return fusefs.Nothing
+	}
+	if !deep {
+		path, rest = path+"/x", "x"
+	}
+	ref, err := fetch.ParseReference(path)
+	if err != nil || ref.Transport() != "docker" || ref.Domain() != host {
+		return fusefs.Nothing
+	}
+	if last := rest[strings.LastIndexByte(rest, '/')+1:]; strings.ContainsAny(last, ":@") {
+		return fusefs.Image
+	}
+	return fusefs.Folder
+}
+
+// List implements fusefs.Library.
+func (s *shelf) List(folder string) (names []string, changed time.Time, err error) {
+	all, changed, err := s.known()
+	if folder != "" {
+		folder += "/"
+	}
+	for _, name := range all {
+		if rest, ok := strings.CutPrefix(name, folder); ok {
+			rest, _, _ = strings.Cut(rest, "/")
+			names = append(names, rest)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), changed, err
+}
+
+// known are the names of images in the tag store, which is read again when it has
+// changed.
+func (s *shelf) known() ([]string, time.Time, error) {
+	changed := time.Time{}
+	info, err := os.Stat(filepath.Join(s.dir, "tags", "names"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, changed, nil
+	case err != nil:
+		return nil, changed, err
+	}
+	changed = info.ModTime()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.changed.Equal(changed) {
+		return s.mu.names, changed, nil
+	}
+	records, err := s.tags.List()
+	if err != nil && len(records) == 0 {
+		return nil, changed, err
+	}
+	var names []string
+	for _, r := range records {
+		if r.Digest != "" && s.Sort(r.Name) == fusefs.Image {
+			names = append(names, r.Name)
+		}
+	}
+	s.mu.names, s.mu.changed = names, changed
+	return names, changed, nil
+}
+
+// Known implements fusefs.Library.
+func (s *shelf) Known(image string) bool {
+	ref, err := fetch.ParseReference(image)
+	if err != nil {
+		return false
+	}
+	r, err := s.tags.Get(storeName(ref))
+	return err == nil && r.Digest != ""
+}
+
+// Resolve implements fusefs.Library.
+func (s *shelf) Resolve(ctx context.Context, image string) (string, error) {
+	img, err := s.resolve(ctx, image)
+	if err != nil {
+		return "", err
+	}
+	return img.Digest.String(), nil
+}
+
+// Open implements fusefs.Library. Each image has a session, and so a layer store,
+// of its own, which is closed with it.
+func (s *shelf) Open(ctx context.Context, image, id string) (*fusefs.Opened, error) {
+	own, err := s.app.open()
+	if err != nil {
+		return nil, err
+	}
+	m := &mounted{app: s.app, s: own, squash: s.mounted.squash, record: s.mounted.record}
+	m.r.dir = filepath.Join(s.mounted.r.dir, image)
+	img, err := m.pinned(ctx, image, id)
+	if err == nil {
+		m.stack, err = own.stack(img)
+	}
+	if err != nil {
+		return nil, errors.Join(err, own.close())
+	}
+	m.describeImage(img)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it goes on for as long as the image is open
+	prefetched := m.prefetch(ctx)
+	return &fusefs.Opened{View: m.stack.view, Options: m.options(img), Close: func() error {
+		cancel()
+		<-prefetched
+		return own.close()
+	}}, nil
+}
+
+// pinned is the image that a name had when it was resolved.
+func (m *mounted) pinned(ctx context.Context, image, id string) (*fetch.Image, error) {
+	ref, err := m.s.reference(image)
+	if err != nil {
+		return nil, err
+	}
+	at := ref
+	if ref.Digest() == "" {
+		from, err := m.s.origin(ref, storeName(ref), m.s.policy)
+		if err != nil {
+			return nil, err
+		}
+		d, err := digest.Parse(id)
+		if err != nil {
+			return nil, errkind.New(errkind.Internal, "%q: %w", id, err)
+		}
+		at = from.WithDigest(d)
+	}
+	img, err := m.s.client.Resolve(ctx, at, m.s.platform)
+	if err != nil {
+		return nil, err
+	}
+	out := *img
+	out.Reference = ref
+	return &out, nil
+}
