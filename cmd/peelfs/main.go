@@ -13,11 +13,15 @@ var version = "dev"
 
 func main() { os.Exit(program(os.Args)) }
 
-// program chooses what to be: the process behind a mount, or a command.
+// program chooses what to be: the process behind a mount, mount(8)'s helper, or a
+// command.
 func program(args []string) int {
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
 	if isDaemon(a.env) {
 		return a.daemonMain()
+	}
+	if isHelper(args) {
+		return a.helperMain(args[1:])
 	}
 	return a.run(args[1:])
 }

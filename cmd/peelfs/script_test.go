@@ -25,7 +25,7 @@ import (
 
 // The test binary is peelfs too: scripts run it as a program of its own.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"peelfs": main})
+	testscript.Main(m, map[string]func(){"peelfs": main, "mount.peelfs": main, "mount.fuse.peelfs": main})
 }
 
 // TestScripts runs testdata/script. Beside testscript's own commands, scripts have
