@@ -18,8 +18,8 @@ func (a *app) lsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls [flags] REF[:PATH]...",
 		Short: "List a directory of an image",
-		Long: `List a directory of an image without a mount. Layers are fetched as far as
-the listing needs them. PATH begins with a slash; without one the root is listed.`,
+		Long: `List a directory of an image without a mount. Layers are fetched as far as the
+listing needs them. PATH begins with a slash; without one the root is listed.`,
 		Example: `  peelfs ls debian:bookworm:/etc
   peelfs ls -lhR debian:bookworm:/usr/bin
   peelfs ls -l --format json oci:./layout:1:/usr/bin`,

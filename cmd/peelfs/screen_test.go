@@ -121,3 +121,26 @@ func TestTableFits(t *testing.T) {
 		}
 	})
 }
+
+func TestHelpFitsAScreen(t *testing.T) {
+	for _, name := range []string{"ls", "tree", "cat", "cp", "find", "stat", "which", "diff", "du", "top", "inspect", "history", "tags", "export"} {
+		var out strings.Builder
+		a := newApp(strings.NewReader(""), &out, &out, func(string) string { return "" })
+		if code := a.run([]string{name, "--help"}); code != 0 {
+			t.Errorf("%s: exit code %d", name, code)
+		}
+		if n := strings.Count(out.String(), "\n"); n > 30 {
+			t.Errorf("%s: %d lines", name, n)
+		}
+		for line := range strings.Lines(out.String()) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > 80 {
+				t.Errorf("%s: %d columns: %s", name, n, line)
+			}
+		}
+		for _, part := range []string{"Examples:\n  peelfs " + name, "Usage:\n  peelfs " + name, "common-flags"} {
+			if !strings.Contains(out.String(), part) {
+				t.Errorf("%s: no %q in\n%s", name, part, out.String())
+			}
+		}
+	}
+}

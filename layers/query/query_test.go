@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -244,4 +245,35 @@ func FuzzFilters(f *testing.F) {
 		}
 		_, _ = ParseTime(text)
 	})
+}
+
+// A walk keeps nothing of what it has seen: at its end a directory of many files
+// takes no more memory than the view's own listing of it.
+func TestMemoryDoesNotGrowWithEntries(t *testing.T) {
+	const n = 100_000
+	entries := make([]tt.Entry, n)
+	for i := range entries {
+		entries[i] = tt.File(fmt.Sprintf("many/file-%06d", i), "")
+	}
+	v := viewOf(layerOf(t, entries...))
+	clear(entries)
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before, after, seen := heap(), int64(0), 0
+	err := Walk(t.Context(), v, root(t, v), func(Entry) error {
+		if seen++; seen == n {
+			after = heap()
+		}
+		return nil
+	})
+	if err != nil || seen != n+2 {
+		t.Fatalf("%d entries, %v", seen, err)
+	}
+	if per := (after - before) / n; per > 16 {
+		t.Errorf("%d bytes for each entry", per)
+	}
 }
