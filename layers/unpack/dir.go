@@ -25,7 +25,6 @@ import (
 // and directories are opened one by one without following links.
 type Dir struct {
 	top    *folder
-	links  map[view.Ino]string
 	open   []*folder // the directories that the walk is in, top first
 	temp   int
 	losses Losses
@@ -47,13 +46,14 @@ func OpenDir(path string) (*Dir, error) {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
 	top := &folder{name: ".", fd: fd}
-	return &Dir{top: top, links: map[view.Ino]string{}, open: []*folder{top}}, nil
+	return &Dir{top: top, open: []*folder{top}}, nil
 }
 
 // Add writes from and all that is below it; from gets the name name, "." for the
-// directory itself. All calls are about one view.
+// directory itself. Hard links are kept within one call: a later one may replace
+// what an earlier one has written.
 func (d *Dir) Add(ctx context.Context, v *view.View, from query.Entry, name string) error {
-	err := tree(ctx, v, from, name, d, d.links)
+	err := tree(ctx, v, from, name, d)
 	return errors.Join(err, d.leave(ctx, "."))
 }
 

@@ -19,19 +19,18 @@ import (
 // SCHILY.xattr records. It belongs to one goroutine.
 type Tar struct {
 	w      *tar.Writer
-	links  map[view.Ino]string
 	losses Losses
 }
 
 // NewTar returns a Tar that writes to w. The caller closes it.
 func NewTar(w io.Writer) *Tar {
-	return &Tar{w: tar.NewWriter(w), links: map[view.Ino]string{}}
+	return &Tar{w: tar.NewWriter(w)}
 }
 
 // Add writes from and all that is below it. The top of the tree is called name
-// in the tar, "." for the top of the tar itself. All calls are about one view.
+// in the tar, "." for the top of the tar itself. Hard links are kept within one call.
 func (t *Tar) Add(ctx context.Context, v *view.View, from query.Entry, name string) error {
-	return tree(ctx, v, from, name, t, t.links)
+	return tree(ctx, v, from, name, t)
 }
 
 // Close ends the tar. It does not close what it was written to.

@@ -89,7 +89,8 @@ func (o *object) xattrs(ctx context.Context) ([]xattr, error) {
 }
 
 // tree puts from and all that is below it, from under the name top.
-func tree(ctx context.Context, v *view.View, from query.Entry, top string, s sink, links map[view.Ino]string) error {
+func tree(ctx context.Context, v *view.View, from query.Entry, top string, s sink) error {
+	links := map[view.Ino]string{} // the first name of what has several
 	return query.Walk(ctx, v, from, func(e query.Entry) error {
 		o := object{Attr: e.Attr, v: v, name: gopath.Join(top, strings.TrimPrefix(e.Path[len(from.Path):], "/"))}
 		if e.Attr.Nlink > 1 && e.Attr.Kind != index.Dir {

@@ -207,6 +207,29 @@ func TestNothingPartial(t *testing.T) {
 	}
 }
 
+// What a second call replaces is not what further names of the first lead to.
+func TestSeveralIntoOne(t *testing.T) {
+	v := viewOf(layerOf(t, tt.File("a/f", "first"), tt.File("b/a/f", "second"), tt.Link("c/f", "a/f")))
+	dir := t.TempDir()
+	d, err := OpenDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, name string }{{"/a", "a"}, {"/b/a", "a"}, {"/c", "c"}} {
+		if err := d.Add(t.Context(), v, entry(t, v, c.path), c.name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"a/f": "second", "c/f": "first"} {
+		if data, err := os.ReadFile(filepath.Join(dir, name)); string(data) != want || err != nil {
+			t.Errorf("%s: %q, %v", name, data, err)
+		}
+	}
+}
+
 func TestTar(t *testing.T) {
 	v := viewOf(
 		layerOf(t, tt.Dir("d/", tt.Mode(0o1777)), tt.File("d/f", "content", tt.Mode(0o4755), tt.Owner(1<<31, 7), tt.MTime(-1, 500)),
