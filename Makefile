@@ -52,7 +52,7 @@ interop: build ## against docker-registry, skopeo, umoci, podman, buildah; insta
 	$(GO) test -tags interop -count=1 -timeout 20m -v ./internal/interop
 
 .PHONY: bench
-bench: build ## side by side with overlayfs, podman and others: BENCH='-h' shows choices
+bench: build ## side by side with overlayfs, podman and others: BENCH=-list says what there is
 	@.ci/need $(BENCH_PACKAGES)
 	$(GO) run ./internal/bench -peelfs bin/peelfs -cache .cache/bench $(BENCH)
 
