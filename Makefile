@@ -78,6 +78,26 @@ lint: ## gofmt, go vet, staticcheck, and the rules of this project
 	$(GO) tool staticcheck -tags interop $(PKGS)
 	$(GO) test -count=1 ./internal/archtest
 
+PREFIX  ?= /usr/local
+SBINDIR ?= /sbin
+
+.PHONY: install
+install: build ## the program, mount(8)'s links, manual pages, completions, units: PREFIX, SBINDIR, DESTDIR
+	install -D -m 755 bin/peelfs $(DESTDIR)$(PREFIX)/bin/peelfs
+	mkdir -p $(DESTDIR)$(SBINDIR)
+	ln -sf $(PREFIX)/bin/peelfs $(DESTDIR)$(SBINDIR)/mount.peelfs
+	ln -sf $(PREFIX)/bin/peelfs $(DESTDIR)$(SBINDIR)/mount.fuse.peelfs
+	@man=$$(mktemp -d) && trap 'rm -rf "$$man"' EXIT && bin/peelfs man "$$man" && \
+	    install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 "$$man"/*.1 && \
+	    install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man8 "$$man"/*.8
+	@mkdir -p $(DESTDIR)$(PREFIX)/share/{bash-completion/completions,zsh/site-functions,fish/vendor_completions.d}
+	@bin/peelfs completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/peelfs
+	@bin/peelfs completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_peelfs
+	@bin/peelfs completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/peelfs.fish
+	@mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system
+	@for unit in peelfs@.service peelfs-automount.service; do \
+	    sed 's,/usr/bin/peelfs,$(PREFIX)/bin/peelfs,' docs/systemd/$$unit > $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit; done
+
 .PHONY: clean
 clean: ## removes bin/ and .cache/
 	rm -rf bin .cache

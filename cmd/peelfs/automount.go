@@ -45,6 +45,7 @@ again when it is next used.`,
 	a.progressFlag(f)
 	a.registryFlags(f)
 	a.storeFlags(f)
+	briefHelp(cmd)
 	return cmd
 }
 

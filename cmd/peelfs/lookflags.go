@@ -17,9 +17,16 @@ func (a *app) lookFlags(cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false
 	common := a.commonFlags()
 	cmd.Flags().AddFlagSet(common.Flags())
+	briefHelp(cmd)
+}
+
+// briefHelp leaves out of a command's help what the topic common-flags tells.
+func briefHelp(cmd *cobra.Command) {
 	for _, name := range []string{"pull", "soci", "plain-http", "tls-verify", "ca-file", "creds", "authfile",
 		"anonymous", "registry-api", "io-timeout", "cache-size"} {
-		cmd.Flags().Lookup(name).Hidden = true
+		if f := cmd.Flags().Lookup(name); f != nil {
+			f.Hidden = true
+		}
 	}
 	cmd.SetUsageTemplate(strings.NewReplacer(
 		".LocalFlags.FlagUsages", ".LocalFlags.FlagUsagesWrapped 80",

@@ -26,7 +26,8 @@ Without DIR, the directory NAME-TAG is made here, and removed when it is
 unmounted; its path is printed.
 
 The command returns when the mount answers; a process in the background serves
-it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it.`,
+it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it. --extra-dirs
+alone means ` + runtimeDirs + `; suid and dev are for root only.`,
 		Example: `  peelfs mount debian:bookworm mnt
   peelfs mount --platform linux/arm64 localhost:5000/app:1
   peelfs mount -f oci:./layout:latest mnt`,
@@ -37,15 +38,16 @@ it until "peelfs umount DIR", umount(8) or fusermount3 -u ends it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "stay in the foreground; Ctrl-C unmounts, twice by force")
-	f.StringVar(&symlinks, "symlinks", "rewrite", "rewrite: they stay inside the mount; raw: as the image has them")
-	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
-	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "auto|none|all: what to fetch before it is needed")
+	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "Ctrl-C unmounts, twice by force")
+	f.StringVar(&symlinks, "symlinks", "rewrite", "links as `HOW`: rewrite (they stay inside) or raw")
+	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let others in; permissions hold then")
+	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
 	a.flags.shape.whatFlags(f)
 	a.flags.shape.howFlags(f)
 	a.progressFlag(f)
 	a.registryFlags(f)
 	a.storeFlags(f)
+	briefHelp(cmd)
 	return cmd
 }
 

@@ -24,6 +24,8 @@ func (a *app) pullCommand() *cobra.Command {
 		Long: `Fetch whole images into the cache, so that mounts of them need no network; or of
 an image only the files and directories whose absolute paths follow it. Prints NAME@DIGEST of each. One pull of a name runs at a time: a second one waits
 for the first, in whatever process, and ends as that does.`,
+		Example: `  peelfs pull debian:bookworm
+  peelfs pull debian:bookworm /usr/bin /etc`,
 		Args: wrong(cobra.MinimumNArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
 			refs, paths, err := pullArguments(args)
@@ -36,6 +38,7 @@ for the first, in whatever process, and ends as that does.`,
 	a.progressFlag(cmd.Flags())
 	a.registryFlags(cmd.Flags())
 	a.storeFlags(cmd.Flags())
+	briefHelp(cmd)
 	return cmd
 }
 

@@ -56,7 +56,8 @@ func (a *app) rootCommand() *cobra.Command {
 	add("look", a.lsCommand(), a.treeCommand(), a.catCommand(), a.cpCommand(), a.findCommand(), a.statCommand(), a.whichCommand(),
 		a.diffCommand(), a.duCommand(), a.topCommand(), a.inspectCommand(), a.historyCommand(), a.tagsCommand(), a.exportCommand(), a.pullCommand())
 	add("store", a.imagesCommand(), a.tagCommand(), a.rmiCommand(), a.importTagsCommand(), a.cacheCommand(), a.indexCommand())
-	root.AddCommand(a.versionCommand(), a.commonTopic())
+	root.AddCommand(a.doctorCommand(), a.manCommand(), a.versionCommand(), a.commonTopic())
+	a.completions(root)
 	return root
 }
 

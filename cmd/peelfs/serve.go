@@ -160,6 +160,9 @@ func (m *mounted) ready() error {
 	if m.app.daemon != nil {
 		return m.app.daemon.detach(m.r.dir)
 	}
+	if err := notifyReady(m.app.env("NOTIFY_SOCKET")); err != nil {
+		m.app.warn("systemd could not be told: %s", err)
+	}
 	if !m.r.given {
 		fmt.Fprintln(m.app.out, m.r.dir)
 	}

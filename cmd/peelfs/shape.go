@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,27 +26,27 @@ type shapeFlags struct {
 	suid, dev, noexec, fake bool
 }
 
-// runtimeDirs are what container runtimes mount things on.
+// runtimeDirs are what container runtimes mount things on: --extra-dirs=usual.
 const runtimeDirs = "proc,sys,dev,run,tmp"
 
 // whatFlags are those of a mount of one image.
 func (s *shapeFlags) whatFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.subpath, "subpath", "", "mount this directory of the image")
-	f.StringVar(&s.upTo, "layers", "", "mount the layers up to this one: its number or the beginning of its digest")
-	f.StringSliceVar(&s.extraDirs, "extra-dirs", nil, "empty directories where the image has none; without a list: "+runtimeDirs)
-	f.Lookup("extra-dirs").NoOptDefVal = runtimeDirs
+	f.StringVar(&s.subpath, "subpath", "", "only the directory `PATH` of the image")
+	f.StringVar(&s.upTo, "layers", "", "only the layers up to `N`, or a digest")
+	f.StringSliceVar(&s.extraDirs, "extra-dirs", nil, "empty directories, where it has none")
+	f.Lookup("extra-dirs").NoOptDefVal = "usual"
 }
 
 // howFlags are those of all mounts.
 func (s *shapeFlags) howFlags(f *pflag.FlagSet) {
-	f.StringVar(&s.uid, "uid", "", "show everything as this user's")
-	f.StringVar(&s.gid, "gid", "", "show everything as this group's")
-	f.StringVar(&s.umask, "umask", "", "show permissions as made anew under this mask, in octal")
-	f.StringVar(&s.fmask, "fmask", "", "the same for files only")
-	f.StringVar(&s.dmask, "dmask", "", "the same for directories only")
-	f.BoolVar(&s.suid, "suid", false, "honour set-id bits (root only)")
-	f.BoolVar(&s.dev, "dev", false, "honour device nodes (root only)")
-	f.BoolVar(&s.noexec, "noexec", false, "nothing in it may be executed")
+	f.StringVar(&s.uid, "uid", "", "show all as user `N`'s")
+	f.StringVar(&s.gid, "gid", "", "show all as group `N`'s")
+	f.StringVar(&s.umask, "umask", "", "permissions as if made anew, less `MASK`")
+	f.StringVar(&s.fmask, "fmask", "", "the same for files, `MASK`")
+	f.StringVar(&s.dmask, "dmask", "", "the same for directories, `MASK`")
+	f.BoolVar(&s.suid, "suid", false, "honour set-id bits")
+	f.BoolVar(&s.dev, "dev", false, "honour device nodes")
+	f.BoolVar(&s.noexec, "noexec", false, "nothing may be executed")
 	f.BoolVar(&s.fake, "fake", false, "do everything but mount")
 	_ = f.MarkHidden("fake")
 }
@@ -156,6 +157,9 @@ type extraDirs struct{ idx *index.Index }
 
 func newExtraDirs(dirs []string) (*extraDirs, error) {
 	b := index.NewBuilder()
+	if i := slices.Index(dirs, "usual"); i >= 0 {
+		dirs = slices.Replace(slices.Clone(dirs), i, i+1, strings.Split(runtimeDirs, ",")...)
+	}
 	for _, dir := range dirs {
 		name := strings.Trim(path.Clean("/"+dir), "/")
 		if name == "" {

@@ -55,11 +55,17 @@ func (st *stack) status() []layers.Status {
 }
 
 func (a *app) statusCommand() *cobra.Command {
+	var again watchFlags
 	cmd := &cobra.Command{
 		Use:   "status [flags] DIR",
 		Short: "Show what a mount has fetched, layer by layer",
-		Args:  wrong(cobra.ExactArgs(1)),
+		Example: `  peelfs status mnt
+  peelfs status --watch mnt`,
+		Args: wrong(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if again.watch {
+				return a.watchStatus(cmd.Context(), args[0], again.every)
+			}
 			status, err := readStatus(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -68,6 +74,8 @@ func (a *app) statusCommand() *cobra.Command {
 		},
 	}
 	a.formatFlag(cmd.Flags())
+	again.register(cmd)
+	briefHelp(cmd)
 	return cmd
 }
 

@@ -24,6 +24,9 @@ func (a *app) umountCommand() *cobra.Command {
 		Short:   "Unmount images",
 		Long: `Unmount images, and wait until their processes are through. umount(8) and
 fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
+		Example: `  peelfs umount mnt
+  peelfs umount --force mnt
+  peelfs umount -a`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return errkind.WithHint(errkind.New(errkind.Invalid, "either directories or --all"), "usage: %s", cmd.UseLine())
@@ -45,6 +48,7 @@ fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "all mounts of this user")
 	cmd.Flags().BoolVar(&force, "force", false, "also when it is in use: those who use it get errors")
+	briefHelp(cmd)
 	return cmd
 }
 
@@ -135,7 +139,9 @@ func (a *app) mountsCommand() *cobra.Command {
 		Use:   "mounts",
 		Short: "List what is mounted",
 		Long:  `List the mounts of this user. Mounts whose process was killed are cleared.`,
-		Args:  wrong(cobra.NoArgs),
+		Example: `  peelfs mounts
+  peelfs mounts --format json`,
+		Args: wrong(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			table, err := a.mounts()
 			if err != nil {
@@ -149,6 +155,7 @@ func (a *app) mountsCommand() *cobra.Command {
 		},
 	}
 	a.formatFlag(cmd.Flags())
+	briefHelp(cmd)
 	return cmd
 }
 
