@@ -165,6 +165,9 @@ func newExtraDirs(dirs []string) (*extraDirs, error) {
 		if name == "" {
 			continue
 		}
+		if strings.Contains("/"+name, "/.wh.") {
+			return nil, errkind.New(errkind.Invalid, "--extra-dirs: %s is a marker's name", dir)
+		}
 		mode := uint32(0o755)
 		switch name {
 		case "tmp", "var/tmp", "dev/shm":
