@@ -125,7 +125,6 @@ func Adopt(dir, space string, n int, tmp string) error {
 	for i := range n {
 		st.set(st.present, i)
 	}
-	st.count().Store(uint64(n))
 	return st.close()
 }
 
@@ -146,7 +145,7 @@ func (f *File) Has(i int) bool { return f.st.has(f.st.present, i) }
 func (f *File) Suspect(i int) bool { return !f.Has(i) && f.st.has(f.st.suspect, i) }
 
 // Present is the number of spans that are present, and Len that of all spans.
-func (f *File) Present() int { return int(f.st.count().Load()) }
+func (f *File) Present() int { return f.st.ones(f.st.present) }
 
 // Len is the number of spans.
 func (f *File) Len() int { return f.st.n }
@@ -165,9 +164,7 @@ func (f *File) Write(p []byte, off int64) error {
 
 // Confirm marks span i present: its bytes were written and hold their digest.
 func (f *File) Confirm(i int) {
-	if f.st.set(f.st.present, i) {
-		f.st.count().Add(1)
-	}
+	f.st.set(f.st.present, i)
 	f.st.set(f.st.used, i)
 	f.st.clear(f.st.suspect, i)
 }
@@ -179,9 +176,7 @@ func (f *File) Doubt(i int) {
 
 // drop makes span i absent for every reader that looks, or finishes, from now on.
 func (f *File) drop(i int) {
-	if f.st.clear(f.st.present, i) {
-		f.st.count().Add(^uint64(0))
-	}
+	f.st.clear(f.st.present, i)
 	f.st.clear(f.st.suspect, i)
 	f.st.epoch().Add(1)
 }
@@ -210,9 +205,6 @@ func (f *File) ReadPresent(p []byte, off int64, first, last int) (bool, error) {
 }
 
 func (f *File) presentAll(first, last int) bool {
-	if f.Complete() {
-		return true
-	}
 	for i := first; i <= last; i++ {
 		if !f.Has(i) {
 			return false
@@ -241,6 +233,9 @@ func (f *File) Allocated() int64 {
 // or drops the span holds it.
 func SpanLock(i int) int64 { return spanLocks + int64(i) }
 
+// maxRun bounds the spans that are locked at once.
+const maxRun = 512
+
 // Evict drops spans that nobody read since it last passed over them, until want
 // bytes of disk are free or every span was looked at once; with force it drops
 // those that were read too. It returns the bytes freed. lock is the layer's lock
@@ -248,27 +243,63 @@ func SpanLock(i int) int64 { return spanLocks + int64(i) }
 // Readers in any process notice by the epoch.
 func (f *File) Evict(bounds Spans, want int64, force bool, lock *flock.File) (freed int64) {
 	before := f.Allocated()
-	for i := 0; i < f.st.n && freed < want; i++ {
-		if !f.Has(i) || f.st.clear(f.st.used, i) && !force {
-			continue
+	for i := 0; i < f.st.n && freed < want; {
+		end, next := f.lockRun(i, bounds, want-freed, force, lock)
+		if end > i {
+			f.dropRun(bounds, i, end)
+			_ = lock.Unlock(SpanLock(i), int64(end-i)) // closing the file unlocks too
+			freed = before - f.Allocated()
 		}
-		if got, err := lock.TryLock(SpanLock(i), 1); !got || err != nil {
-			continue
-		}
-		f.drop(i)
-		f.punch(bounds(i))
-		lock.Unlock(SpanLock(i), 1)
-		freed = before - f.Allocated()
+		i = next
 	}
 	return freed
 }
 
-// punch frees the pages that lie wholly within [off, off+n). A page shared with
-// a neighbour stays: somebody may be filling that neighbour now.
-func (f *File) punch(off, n int64) {
-	from, to := (off+pageSize-1)/pageSize*pageSize, (off+n)/pageSize*pageSize
-	if off+n == f.size {
-		to = (off + n + pageSize - 1) / pageSize * pageSize
+// lockRun takes the locks of spans from first on that may go, until they make up
+// want bytes. It returns where these end and which span to look at next. Spans
+// are dropped together because many share a page with the next.
+func (f *File) lockRun(first int, bounds Spans, want int64, force bool, lock *flock.File) (end, next int) {
+	for end = first; end < f.st.n && end-first < maxRun && want > 0; end++ {
+		off, n := bounds(end)
+		if !f.mayGo(end, off, n, force) {
+			return end, end + 1
+		}
+		if got, err := lock.TryLock(SpanLock(end), 1); !got || err != nil {
+			return end, end + 1
+		}
+		want -= pageAfter(n)
+	}
+	return end, end
+}
+
+func (f *File) dropRun(bounds Spans, first, last int) {
+	for i := first; i < last; i++ {
+		f.drop(i)
+	}
+	f.punch(bounds, first, last)
+}
+
+// mayGo reports whether span i has bytes on disk that are to go: it was not read
+// of late, or nobody can read it, because who wrote or dropped it has died.
+func (f *File) mayGo(i int, off, n int64, force bool) bool {
+	if f.Has(i) {
+		return !f.st.clear(f.st.used, i) || force
+	}
+	at, err := unix.Seek(int(f.data.Fd()), off, unix.SEEK_DATA)
+	return err == nil && at < off+n
+}
+
+// punch frees the pages of the spans first <= i < last, which the caller has
+// locked. A page shared with a neighbour stays: somebody may be filling that one.
+func (f *File) punch(bounds Spans, first, last int) {
+	off, _ := bounds(first)
+	at, n := bounds(last - 1)
+	from, to := pageAfter(off), pageBefore(at+n)
+	if first == 0 || endOf(bounds, first-1) <= pageBefore(off) {
+		from = pageBefore(off)
+	}
+	if last == f.st.n || startOf(bounds, last) >= pageAfter(at+n) {
+		to = pageAfter(at + n)
 	}
 	if to > from {
 		// A file system that cannot punch keeps the bytes; the cache is then
@@ -276,6 +307,12 @@ func (f *File) punch(off, n int64) {
 		_ = unix.Fallocate(int(f.data.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from, to-from)
 	}
 }
+
+func pageBefore(off int64) int64 { return off / pageSize * pageSize }
+func pageAfter(off int64) int64  { return (off + pageSize - 1) / pageSize * pageSize }
+
+func startOf(bounds Spans, i int) int64 { off, _ := bounds(i); return off }
+func endOf(bounds Spans, i int) int64   { off, n := bounds(i); return off + n }
 
 // allocated is the disk space of a file in bytes.
 func allocated(fi os.FileInfo) int64 {

@@ -209,3 +209,75 @@ func TestReadersAgainstEvictor(t *testing.T) {
 		f.Evict(bounds, 1<<40, true, evictor)
 	}
 }
+
+// A process that is killed between any two steps of dropping or showing a span
+// must not make the file look fuller than it is.
+func TestADeathHalfwayThroughADropShowsNoHoles(t *testing.T) {
+	dir := t.TempDir()
+	f := openTest(t, dir)
+	for i := range testLen {
+		fill(t, f, i)
+	}
+	f.st.clear(f.st.present, 3) // and the process died here
+	g := openTest(t, dir)
+	if g.Complete() || g.Present() != testLen-1 {
+		t.Fatalf("%d spans", g.Present())
+	}
+	mustRead(t, g, 3, false)
+	g.Evict(func(i int) (int64, int64) { return bounds(i) }, 1, true, lockFile(t, dir))
+	fill(t, g, 3)
+	mustRead(t, g, 0, false) // dropped
+	mustRead(t, f, 0, false)
+}
+
+// Chunks of small files lie a page apart and are shorter than one.
+func TestEvictFreesPagesOfShortSpans(t *testing.T) {
+	const n, short = 64, 300
+	at := func(i int) (int64, int64) { return int64(i) * pageSize, short }
+	dir := t.TempDir()
+	f, err := Open(dir, "packed", n, (n-1)*pageSize+short, lockFile(t, dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i := range n {
+		off, _ := at(i)
+		if err := f.Write(content(i)[:short], off); err != nil {
+			t.Fatal(err)
+		}
+		f.Confirm(i)
+	}
+	full := f.Allocated()
+	if freed := f.Evict(at, full/2, true, lockFile(t, dir)); freed < full/2 || f.Allocated() != full-freed {
+		t.Fatalf("freed %d of %d bytes", freed, full)
+	}
+	if p := f.Present(); p == 0 || p > n/2 {
+		t.Fatalf("%d spans left", p)
+	}
+	if f.Evict(at, 1<<40, true, lockFile(t, dir)); f.Allocated() != 0 {
+		t.Fatalf("%d bytes are still taken", f.Allocated())
+	}
+}
+
+// Bytes that nobody shows, because their writer or their evictor died or the
+// machine was rebooted, are the first to go.
+func TestEvictFreesWhatIsNotPresent(t *testing.T) {
+	dir := t.TempDir()
+	f := openTest(t, dir)
+	for i := range testLen {
+		off, _ := bounds(i)
+		if err := f.Write(content(i), off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.st.set(f.st.suspect, 2)
+	f.Confirm(6)
+	f.Evict(bounds, 1<<40, false, lockFile(t, dir))
+	mustRead(t, f, 6, true)
+	if f.Suspect(2) {
+		t.Error("the bytes of span 2 are gone, and it is suspect still")
+	}
+	if got := f.Allocated(); got > testSpan+2*pageSize {
+		t.Errorf("%d bytes are still taken", got)
+	}
+}

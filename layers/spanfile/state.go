@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -19,7 +20,8 @@ import (
 //	 16  boot id, the first 16 bytes of its sha256; zeros while it is unknown
 //	 32  u64 number of spans
 //	 40  u64 epoch: grows when a span was dropped, before its bytes go
-//	 48  u64 number of present bits
+//	 48  zeros: how many spans are present is counted, because whoever kept a
+//	    number beside the bits could die between the two
 //	4096 three bitmaps, each of whole 64-bit words: present, suspect, used
 const (
 	stateMagic   = "peelspan"
@@ -28,7 +30,6 @@ const (
 	bootOff      = 16
 	spansOff     = 32
 	epochOff     = 40
-	countOff     = 48
 )
 
 // maxSpans bounds a state file: 2^27 spans are 48 MiB of bits.
@@ -126,15 +127,21 @@ func (st *state) carryOver(boot [16]byte) {
 		st.suspect[i] |= st.present[i]
 		st.present[i] = 0
 	}
-	st.count().Store(0)
 	copy(st.m[bootOff:], boot[:])
 }
 
 func (st *state) epoch() *atomic.Uint64 { return word(st.m, epochOff) }
-func (st *state) count() *atomic.Uint64 { return word(st.m, countOff) }
 
-func (st *state) has(bits []byte, i int) bool {
-	return word(bits, i/64*8).Load()&(1<<(i%64)) != 0
+// ones is the number of bits that are set.
+func (st *state) ones(set []byte) (n int) {
+	for off := 0; off < len(set); off += 8 {
+		n += bits.OnesCount64(word(set, off).Load())
+	}
+	return n
+}
+
+func (st *state) has(set []byte, i int) bool {
+	return word(set, i/64*8).Load()&(1<<(i%64)) != 0
 }
 
 // set sets bit i and reports whether it was clear.
