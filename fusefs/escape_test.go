@@ -126,7 +126,7 @@ func opens(t *testing.T, root int, name string) bool {
 			continue
 		}
 		unix.Close(free)
-		bound, err := unix.Openat2(root, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS})
+		bound, err := beneath(root, path)
 		if err != nil {
 			target, _ := os.Readlink(fmt.Sprintf("/proc/self/fd/%d/%s", root, name))
 			t.Errorf("%s -> %s leaves the mount: %v", path, target, err)
@@ -135,4 +135,16 @@ func opens(t *testing.T, root int, name string) bool {
 		unix.Close(bound)
 	}
 	return true
+}
+
+// beneath opens a path that stays below root. The kernel gives up on ".." while
+// anything is mounted or renamed anywhere: then it is asked again.
+func beneath(root int, path string) (int, error) {
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_MAGICLINKS}
+	for {
+		fd, err := unix.Openat2(root, path, how)
+		if !errors.Is(err, unix.EAGAIN) {
+			return fd, err
+		}
+	}
 }
