@@ -46,8 +46,10 @@ func TestRegistryTellsWhatItSent(t *testing.T) {
 			t.Errorf("GET %s %s: %d %q", c.path, c.ranges, status, body)
 		}
 	}
-	if status, _ := fetch("/v2/demo/hello/manifests/9", ""); status != 404 {
-		t.Errorf("an unknown tag: status %d", status)
+	for _, path := range []string{"/v2/demo/hello/manifests/9", "/v2/demo/hello/referrers/" + digest, "/v1/_ping"} {
+		if status, _ := fetch(path, ""); status != 404 {
+			t.Errorf("GET %s: status %d", path, status)
+		}
 	}
 	log, mark := reg.since(0)
 	if len(log) != 2 || mark != 2 || log[1].String() != "GET a page, 3 bytes" {

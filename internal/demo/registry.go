@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"time"
@@ -97,8 +98,11 @@ func (r *registry) serve(w http.ResponseWriter, req *http.Request) {
 	if rest == "" {
 		return
 	}
-	parts := strings.Split(rest, "/")
-	digest := parts[len(parts)-1]
+	digest := path.Base(rest)
+	if kind := path.Base(path.Dir(rest)); kind != "manifests" && kind != "blobs" {
+		http.NotFound(w, req)
+		return
+	}
 	if named, ok := r.tags[digest]; ok {
 		digest = named
 	}
