@@ -88,25 +88,39 @@ func makeBigTar() ([]byte, map[string]string) {
 	return tartest.Of(entries...), files
 }
 
-func gz(b []byte) []byte {
+// compressed keeps what was compressed before: under the race detector that is
+// most of the work.
+var compressed sync.Map
+
+func once(how string, b []byte, compress func(io.Writer) io.WriteCloser) []byte {
+	key := how + string(digest.FromBytes(b))
+	if v, ok := compressed.Load(key); ok {
+		return v.([]byte)
+	}
 	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
+	w := compress(&out)
 	w.Write(b)
 	w.Close()
+	compressed.Store(key, out.Bytes())
 	return out.Bytes()
+}
+
+func gz(b []byte) []byte {
+	return once("gzip", b, func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })
 }
 
 func zst(b []byte) []byte {
-	w, _ := zstd.NewWriter(nil)
-	return w.EncodeAll(b, nil)
+	return once("zstd", b, func(w io.Writer) io.WriteCloser {
+		z, _ := zstd.NewWriter(w)
+		return z
+	})
 }
 
 func xzed(b []byte) []byte {
-	var out bytes.Buffer
-	w, _ := xz.NewWriter(&out)
-	w.Write(b)
-	w.Close()
-	return out.Bytes()
+	return once("xz", b, func(w io.Writer) io.WriteCloser {
+		x, _ := xz.NewWriter(w)
+		return x
+	})
 }
 
 func sourceOf(tar, blob []byte) (Source, *memBlob) {
