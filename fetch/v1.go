@@ -73,7 +73,7 @@ func (c *Client) resolveV1(ctx context.Context, ref Reference) (*Image, error) {
 		return nil, err
 	}
 	d := digest.FromBytes(raw)
-	img := &Image{Digest: d, ManifestDigest: d, MediaType: registryv1.MediaType, RawManifest: raw, RawConfig: config}
+	img := &Image{Digest: d, ManifestDigest: d, MediaType: registryv1.MediaType, RawManifest: raw, RawConfig: config, OldID: m.ID}
 	for _, l := range m.Layers {
 		blob := s.Layer(l)
 		img.Layers = append(img.Layers, Layer{Descriptor: unnamed("", l.Size), Blob: blob, Alias: blob.Alias()})
@@ -82,7 +82,7 @@ func (c *Client) resolveV1(ctx context.Context, ref Reference) (*Image, error) {
 	if err := c.cache.Put(d, raw); err != nil {
 		return nil, err
 	}
-	return img, decodeConfig(img)
+	return img, c.derived(img)
 }
 
 func (c *Client) manifestV1(ctx context.Context, s *registryv1.Session, ref Reference) (*registryv1.Manifest, error) {
@@ -105,6 +105,16 @@ func (c *Client) manifestV1(ctx context.Context, s *registryv1.Session, ref Refe
 // the size are unknown before it is read.
 func unnamed(d digest.Digest, size int64) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayerGzip, Digest: d, Size: size}
+}
+
+// derived keeps the configuration of an image that has none of its own, so that
+// all of what the image's name needs is in the cache as with any other, and
+// decodes it.
+func (c *Client) derived(img *Image) error {
+	if err := c.cache.Put(digest.FromBytes(img.RawConfig), img.RawConfig); err != nil {
+		return err
+	}
+	return decodeConfig(img)
 }
 
 // decodeConfig fills what follows from img.RawConfig.
@@ -136,7 +146,7 @@ func (w *walk) schema1(ctx context.Context, d Descriptor, mediaType string) (*Im
 		return nil, err
 	}
 	img := &Image{Digest: w.top, ManifestDigest: m.Digest, MediaType: mediaType,
-		RawManifest: d.Data, RawConfig: m.Config}
+		RawManifest: d.Data, RawConfig: m.Config, OldID: m.ID}
 	sizes := w.sizes(ctx, m.Layers, !kept || !bytes.Equal(d.Data, m.Payload))
 	for i, l := range m.Layers {
 		ld := unnamed(l.BlobSum, sizes[i])
@@ -147,7 +157,7 @@ func (w *walk) schema1(ctx context.Context, d Descriptor, mediaType string) (*Im
 		img.Layers = append(img.Layers, Layer{Descriptor: ld, Blob: blob})
 		img.Size += max(sizes[i], 0)
 	}
-	return img, decodeConfig(img)
+	return img, w.c.derived(img)
 }
 
 // sizer is a source that can be asked for the size of a blob.

@@ -136,8 +136,11 @@ func (r *Record) setImage(i Image, now time.Time) {
 		r.Images = slices.Insert(r.Images, at, i)
 		return
 	}
-	if r.Images[at].ID() == i.ID() {
-		i.Resolved = r.Images[at].Resolved
+	if have := r.Images[at]; have.ID() == i.ID() {
+		i.Resolved = have.Resolved
+		if i.Size == 0 {
+			i.Size = have.Size // old manifests have none: it was asked once
+		}
 	}
 	r.Images[at] = i
 }

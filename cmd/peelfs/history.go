@@ -11,6 +11,7 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
+	"github.com/peelfs/peelfs/layers"
 )
 
 // historyRow has the keys of `peelfs history --format json`. Layer is -1 for
@@ -33,11 +34,11 @@ func (a *app) historyCommand() *cobra.Command {
   peelfs history --no-trunc --format json myapp:2`,
 		Args: wrong(cobra.ExactArgs(1)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			img, err := s.resolve(ctx, args[0])
+			st, err := s.openView(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			rows := historyOf(img)
+			rows := historyOf(st.image, st.status())
 			return a.emit(rows, func(io.Writer) error { return historyTable(a.screen(), rows, whole) })
 		}),
 	}
@@ -47,13 +48,14 @@ func (a *app) historyCommand() *cobra.Command {
 	return cmd
 }
 
-// historyOf lines the history up with the layers, newest first. A history that
+// historyOf lines the history up with the layers and what is known of them,
+// newest first. A history that
 // does not match them is left out: the layers alone are told then.
-func historyOf(img *fetch.Image) []historyRow {
+func historyOf(img *fetch.Image, known []layers.Status) []historyRow {
 	rows := []historyRow{}
 	layer := 0
 	row := func() historyRow {
-		r := historyRow{Layer: layer, Digest: img.Layers[layer].Descriptor.Digest.String(), Size: img.Layers[layer].Descriptor.Size}
+		r := historyRow{Layer: layer, Digest: known[layer].Digest.String(), Size: known[layer].Size}
 		layer++
 		return r
 	}

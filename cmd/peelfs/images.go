@@ -23,6 +23,7 @@ type imageRow struct {
 	ID        string          `json:"id"`
 	Manifest  string          `json:"manifest"`
 	Config    string          `json:"config"`
+	OldID     string          `json:"oldID,omitempty"` // of images from before digests
 	Size      int64           `json:"size"`
 	Layers    int             `json:"layers"`
 	Resolved  time.Time       `json:"resolved"`
@@ -60,7 +61,7 @@ func rowsOf(records []tagstore.Record, repo string) []imageRow {
 		for _, i := range r.Images {
 			rows = append(rows, imageRow{
 				Reference: r.Name, Digest: r.Digest.String(), Platform: i.Platform, ID: i.ID(),
-				Manifest: i.Manifest.String(), Config: i.Config.String(), Size: i.Size, Layers: len(i.Layers),
+				Manifest: i.Manifest.String(), Config: i.Config.String(), OldID: i.OldID, Size: i.Size, Layers: len(i.Layers),
 				Resolved: r.Resolved, Source: r.Source, History: append([]tagstore.Past{}, r.History...),
 			})
 		}
@@ -113,6 +114,14 @@ func familiar(name string) string {
 	return short
 }
 
+func familiarAll(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = familiar(name)
+	}
+	return out
+}
+
 func (a *app) tagCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "tag SRC NAME",
@@ -154,6 +163,14 @@ it and "peelfs cache prune" runs. Mounts go on.`,
 	return cmd
 }
 
+// idOf is what the image of a match is called beside its names.
+func idOf(m tagstore.Match) string {
+	if m.Record.Digest != "" {
+		return m.Record.Digest.String()
+	}
+	return m.Image.ID()
+}
+
 // rmi forgets a name; with an id, its only name, or all with force.
 func (s *session) rmi(ctx context.Context, arg string, force bool) error {
 	m, err := s.tags.Lookup(arg)
@@ -161,14 +178,14 @@ func (s *session) rmi(ctx context.Context, arg string, force bool) error {
 		return err
 	}
 	if m.ByID && len(m.Names) > 1 && !force {
-		return errkind.WithHint(errkind.New(errkind.Invalid, "id %s has %d names: %s", arg, len(m.Names), strings.Join(m.Names, ", ")),
+		return errkind.WithHint(errkind.New(errkind.Invalid, "id %s has %d names: %s", arg, len(m.Names), strings.Join(familiarAll(m.Names), ", ")),
 			"remove one by its name, or all of them with --force")
 	}
 	for _, name := range m.Names {
 		if err := s.tags.Remove(ctx, name); err != nil {
 			return err
 		}
-		s.app.say("forgot %s (%s)", familiar(name), m.Record.Digest)
+		s.app.say("forgot %s (%s)", familiar(name), idOf(m))
 	}
 	return nil
 }

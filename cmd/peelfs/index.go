@@ -314,7 +314,7 @@ func (s *session) pushIndex(ctx context.Context, arg string, f pushFlags) error 
 	}
 	ref, err := s.reference(arg)
 	if err == nil {
-		ref, err = s.origin(ref, storeName(ref), s.policy)
+		ref, err = s.origin(ref, s.storeName(ref), s.policy)
 	}
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type inspected struct {
 	Manifest  string          `json:"manifest"`
 	MediaType string          `json:"mediaType"`
 	Platform  string          `json:"platform"`
+	OldID     string          `json:"oldID,omitempty"` // of images from before digests
 	Size      int64           `json:"size"`
 	Created   *time.Time      `json:"created,omitempty"`
 	Config    json.RawMessage `json:"config"`
@@ -82,9 +83,18 @@ func (s *session) inspect(img *fetch.Image, f inspectFlags) error {
 	}
 	return writeJSON(s.app.out, inspected{
 		Reference: img.Reference.String(), Digest: img.Digest.String(), Manifest: img.ManifestDigest.String(),
-		MediaType: img.MediaType, Platform: fetch.FormatPlatform(img.Platform), Size: img.Size,
+		MediaType: img.MediaType, Platform: fetch.FormatPlatform(img.Platform), OldID: img.OldID, Size: sizeOf(statuses),
 		Created: img.Config.Created, Config: compact(config), Layers: statuses,
 	})
+}
+
+// sizeOf adds up what is known of the compressed sizes: that is more than the
+// manifest says where that is old, and the layers were read.
+func sizeOf(all []layers.Status) (total int64) {
+	for _, l := range all {
+		total += max(l.Size, 0)
+	}
+	return total
 }
 
 func compact(raw json.RawMessage) json.RawMessage {

@@ -66,7 +66,7 @@ func (s *session) pull(ctx context.Context, arg string, paths []string) error {
 	}
 	result := ""
 	waiting := func() { s.app.say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
-	key := strings.Join(append([]string{storeName(ref), fetch.FormatPlatform(s.platform)}, paths...), " ")
+	key := strings.Join(append([]string{s.storeName(ref), fetch.FormatPlatform(s.platform)}, paths...), " ")
 	shared, err := s.tags.Once(ctx, key, waiting, func() error {
 		img, err := s.resolve(ctx, arg)
 		if err != nil {
@@ -79,7 +79,7 @@ func (s *session) pull(ctx context.Context, arg string, paths []string) error {
 		return err
 	}
 	if shared { // what the other process recorded
-		r, err := s.tags.Get(storeName(ref))
+		r, err := s.tags.Get(s.storeName(ref))
 		if err != nil {
 			return err
 		}

@@ -24,13 +24,16 @@ func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error)
 		return nil, err
 	}
 	policy, platform := s.policy, s.platform
-	name := storeName(ref)
+	name := s.storeName(ref)
 	from, err := s.origin(ref, name, policy)
 	if err != nil {
 		return nil, err
 	}
-	if ref.Transport() != "docker" {
+	switch {
+	case ref.Transport() != "docker":
 		policy = tagstore.Always // files on this machine are always read
+	case ref.Digest() != "" && ref.Tag() != "" && policy != tagstore.Never:
+		policy = tagstore.Missing // what a digest means is not asked, nor when a tag had it
 	}
 	src := &source{session: s, name: name, ref: from, platform: platform}
 	out, err := s.tags.Resolve(ctx, name, policy, src)
@@ -47,19 +50,24 @@ func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error)
 // given by "peelfs tag", the name that it was given to.
 func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Policy) (fetch.Reference, error) {
 	r, err := s.tags.Get(name)
-	if err != nil || r.Origin == "" || policy == tagstore.Always {
+	if err != nil || r.Origin == "" || policy == tagstore.Always && ref.Digest() == "" {
 		return ref, nil
 	}
-	return fetch.ParseReference(r.Origin)
+	from, err := fetch.ParseReference(r.Origin)
+	if err == nil && ref.Digest() != "" {
+		from = from.WithDigest(ref.Digest())
+	}
+	return from, err
 }
 
 // reference reads a REF. What is an image's id here, and no image's name, means
-// that image, pinned.
+// that image, pinned; so does a name that was given here, with a digest that it has.
 func (s *session) reference(arg string) (fetch.Reference, error) {
 	ref, err := fetch.ParseReference(arg)
 	m, lookupErr := s.tags.Lookup(arg)
+	given := lookupErr == nil && err == nil && ref.Digest() != "" && ref.Digest() == m.Record.Digest && m.Record.Origin != ""
 	switch {
-	case lookupErr == nil && m.ByID && m.Record.Digest != "":
+	case lookupErr == nil && m.ByID, given:
 		return known(m)
 	case lookupErr != nil && errkind.Is(lookupErr, errkind.Invalid):
 		return fetch.Reference{}, lookupErr // an ambiguous id
@@ -67,21 +75,29 @@ func (s *session) reference(arg string) (fetch.Reference, error) {
 	return ref, err
 }
 
-// known is the reference of an image that was found in the store.
+// known is the reference of an image that was found in the store, pinned if the
+// store knows its digest.
 func known(m tagstore.Match) (fetch.Reference, error) {
 	ref, err := fetch.ParseReference(m.Record.Name)
-	if err != nil || ref.Transport() != "docker" {
+	if err != nil || ref.Transport() != "docker" || m.Record.Digest == "" {
 		return ref, err
 	}
 	return ref.WithDigest(m.Record.Digest), nil
 }
 
-// storeName is the name under which the tag store has ref: a digest beats a tag.
-func storeName(ref fetch.Reference) string {
-	if ref.Digest() != "" {
-		return ref.Name() + "@" + ref.Digest().String()
+// storeName is the name under which the tag store has ref: a digest beats a tag,
+// unless that very digest is what the tag is known to mean.
+func (s *session) storeName(ref fetch.Reference) string {
+	if ref.Digest() == "" {
+		return ref.String()
 	}
-	return ref.String()
+	if ref.Tag() != "" {
+		tagged := ref.Name() + ":" + ref.Tag()
+		if r, err := s.tags.Get(tagged); err == nil && r.Digest == ref.Digest() {
+			return tagged
+		}
+	}
+	return ref.Name() + "@" + ref.Digest().String()
 }
 
 // sourceName says where ref is from.
@@ -150,7 +166,7 @@ func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found 
 }
 
 func describe(img *fetch.Image) tagstore.Image {
-	out := tagstore.Image{Platform: fetch.FormatPlatform(img.Platform), Manifest: img.ManifestDigest, Size: img.Size}
+	out := tagstore.Image{Platform: fetch.FormatPlatform(img.Platform), Manifest: img.ManifestDigest, OldID: img.OldID, Size: img.Size}
 	for _, l := range img.Layers {
 		out.Layers = append(out.Layers, l.Descriptor.Digest)
 		if l.Alias != "" {

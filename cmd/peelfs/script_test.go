@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +34,8 @@ func TestMain(m *testing.M) {
 //	exits N PROGRAM ARG...     the program ends with exactly this code
 //	registry VAR [basic]       starts a registry, its address in $VAR, with app:1 and app:2;
 //	                           basic wants user joe, password secret
+//	registry-v1 VAR SERVER     starts one of the first protocol with foo/bar, id $OLDID, that behaves as python, quay, …
+//	old-schema VAR             pushes fixture:old, by a manifest of schema 1
 //	odd VAR                    pushes app:loop, app:odd and app:multi as well
 //	push VAR WORD [TAG]        moves app:1, or app:TAG, to an image whose /top says WORD
 //	stop-registry VAR          nobody listens there any more
@@ -66,7 +69,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("FIXTURE", fixture)
 			env.Setenv("NO_COLOR", "1")
-			env.Values[stateKey{}] = &scriptState{registries: map[string]*testregistry.Registry{}, dir: env.WorkDir}
+			env.Values[stateKey{}] = &scriptState{registries: map[string]*testregistry.Registry{}, old: map[string]*httptest.Server{}, dir: env.WorkDir}
 			env.Defer(func() { leaveNothing(t, env.WorkDir) })
 			return nil
 		},
@@ -78,7 +81,7 @@ func TestScripts(t *testing.T) {
 			"fixture": cmdFixture, "forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
 			"terminate-mount": cmdTerminate, "start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
 			"hang": cmdHang, "mend": cmdMend, "wait-for": cmdWaitFor,
-			"odd": cmdOdd,
+			"odd": cmdOdd, "registry-v1": cmdRegistryV1, "old-schema": cmdOldSchema,
 		},
 	})
 }
@@ -88,6 +91,7 @@ type stateKey struct{}
 type scriptState struct {
 	dir        string
 	registries map[string]*testregistry.Registry
+	old        map[string]*httptest.Server // of the first protocol
 	started    *exec.Cmd
 	done       chan error
 }
@@ -172,6 +176,10 @@ func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+	if old := stateOf(ts).old[args[0]]; old != nil {
+		old.Close()
+		return
+	}
 	stateOf(ts).registry(ts, args[0]).Close()
 }
 

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -211,7 +212,10 @@ func (m *mounted) options(img *fetch.Image) fusefs.Options {
 	fixed := func(data []byte) fusefs.File {
 		return fusefs.File{Read: func() ([]byte, error) { return data, nil }}
 	}
-	history, err := json.MarshalIndent(historyOf(img), "", "  ")
+	history := sync.OnceValues(func() ([]byte, error) { // not while mounting: it looks at all layers
+		data, err := json.MarshalIndent(historyOf(img, m.stack.status()), "", "  ")
+		return append(data, '\n'), err
+	})
 	return fusefs.Options{
 		FSName:     "peelfs:" + img.Reference.Name() + "@" + img.Digest.String(),
 		AllowOther: m.app.flags.allowOther, Logger: m.app.log, IOTimeout: m.app.flags.ioTimeout,
@@ -228,7 +232,7 @@ func (m *mounted) options(img *fetch.Image) fusefs.Options {
 		Files: map[string]fusefs.File{
 			"manifest.json": fixed(img.RawManifest),
 			"config.json":   fixed(img.RawConfig),
-			"history.json":  {Read: func() ([]byte, error) { return append(history, '\n'), err }},
+			"history.json":  {Read: history},
 			"status.json":   {Live: true, Read: m.status},
 		},
 		Usage:    func() fusefs.Usage { return fusefs.Usage{Bytes: img.Size} },

@@ -105,7 +105,7 @@ func (s *shelf) Known(image string) bool {
 	if err != nil {
 		return false
 	}
-	r, err := s.tags.Get(storeName(ref))
+	r, err := s.tags.Get(s.storeName(ref))
 	return err == nil && r.Digest != ""
 }
 
@@ -152,7 +152,7 @@ func (m *mounted) pinned(ctx context.Context, image, id string) (*fetch.Image, e
 	}
 	at := ref
 	if ref.Digest() == "" {
-		from, err := m.s.origin(ref, storeName(ref), m.s.policy)
+		from, err := m.s.origin(ref, m.s.storeName(ref), m.s.policy)
 		if err != nil {
 			return nil, err
 		}

@@ -240,7 +240,7 @@ type recordLayer struct {
 }
 
 func (o *Old) assemble(ctx context.Context, chain []*v1image.Image) (*image.Image, error) {
-	img := &image.Image{MediaType: OldMediaType, History: v1image.History(chain)}
+	img := &image.Image{MediaType: OldMediaType, History: v1image.History(chain), OldID: chain[len(chain)-1].ID}
 	rec := record{SchemaVersion: 1, MediaType: OldMediaType}
 	for _, c := range chain {
 		l, err := o.layer(ctx, c.ID)

@@ -54,7 +54,8 @@ type Image struct {
 	Platform       ocispec.Platform // as the configuration says, variant included
 	Layers         []Layer          // base first
 	History        []ocispec.History
-	Size           int64 // sum of the compressed sizes that are known, bytes
+	Size           int64  // sum of the compressed sizes that are known, bytes
+	OldID          string // docker's id from before images had digests, 64 or 16 hex digits; "" if it has none
 }
 
 // LayerHistory gives for each layer the history entry that made it, or nil when

@@ -40,6 +40,7 @@ const MaxSize = 4 << 20
 type Manifest struct {
 	Name, Tag    string // what the writer called it; a hint, not an identity
 	Architecture string
+	ID           string        // of the image: that of its topmost entry
 	Digest       digest.Digest // sha256 of Payload: what the registry calls the manifest
 	Payload      []byte        // the document without its signatures
 	Signatures   []Signature   // all of them good; empty if the manifest is not signed
@@ -109,7 +110,7 @@ func parsePayload(payload []byte) (*Manifest, error) {
 	}
 	m := &Manifest{
 		Name: doc.Name, Tag: doc.Tag, Architecture: doc.Architecture,
-		Digest: digest.FromBytes(payload), Payload: payload,
+		Digest: digest.FromBytes(payload), Payload: payload, ID: entries[len(entries)-1].image.ID,
 	}
 	return m, m.derive(entries)
 }
