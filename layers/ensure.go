@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"time"
 
 	"github.com/peelfs/peelfs/layers/index"
 )
@@ -15,22 +16,6 @@ const (
 	maxAhead   = 8 << 20   // and doubles up to this
 )
 
-// readAhead follows how a layer is read.
-type readAhead struct {
-	next   int   // the span after the last run
-	window int64 // bytes of the blob to ask for beyond what is demanded
-}
-
-// see notes that span first is missing and returns the window for it.
-func (r *readAhead) see(first int) int64 {
-	if first == r.next && first > 0 {
-		r.window = min(max(2*r.window, minAhead), maxAhead)
-	} else {
-		r.window = 0
-	}
-	return r.window
-}
-
 // tooLarge reports whether a span cannot be decoded in memory: then the layer is
 // decoded from its start, straight to the disk.
 func tooLarge(s index.Span) bool { return s.OutLen > maxHeld || s.InLen > maxHeld }
@@ -42,9 +27,11 @@ func (l *Layer) ensure(ctx context.Context, a *acquired, first, last int) error 
 		if l.here(a, i) {
 			continue
 		}
+		from := time.Now()
 		if err := l.wait(ctx, l.fetching(ctx, a, i, last)); err != nil {
 			return err
 		}
+		l.pay(ctx, a, time.Since(from))
 	}
 	return nil
 }
@@ -78,6 +65,7 @@ type run struct {
 	a       *acquired
 	spans   []int // ascending, in the address space and in the blob
 	flights map[int]*flight
+	guessed []int // those of spans that nobody demanded
 	end     int64 // of the last span in the blob
 	size    int64 // bytes of the blob
 }
@@ -152,6 +140,13 @@ func (l *Layer) plan(a *acquired, i, last int) *run {
 		r.add(j, s)
 	}
 	l.mu.ahead.next = r.spans[len(r.spans)-1] + 1
+	l.mu.ahead.guessed = nil
+	for _, j := range r.spans {
+		if j < i || j >= max(i+1, last) {
+			l.mu.ahead.guessed = append(l.mu.ahead.guessed, j)
+		}
+	}
+	r.guessed = l.mu.ahead.guessed
 	return r
 }
 
@@ -169,7 +164,7 @@ func (l *Layer) reach(a *acquired, i, last int) (from, to int) {
 	for to < n && a.idx.Span(to).In == a.idx.Span(to-1).In {
 		to++
 	}
-	for ahead := l.mu.ahead.see(i); to < n && ahead > 0; to++ {
+	for ahead := l.mu.ahead.see(i, l.store.pace.worth(), a.data.Used); to < n && ahead > 0; to++ {
 		ahead -= a.idx.Span(to).InLen
 	}
 	return from, to

@@ -142,7 +142,8 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.F
 	}
 	in, n := rangeOf(r.a.idx, spans)
 	var body io.ReadCloser
-	at := in
+	at, asked := in, time.Now()
+	var answered time.Time
 	if n > 0 {
 		l.count.requests.Add(1)
 		var err error
@@ -150,6 +151,7 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.F
 			return err
 		}
 		defer body.Close()
+		answered = time.Now()
 	}
 	if at < in && lock != nil {
 		more := l.widen(r, spans, lock)
@@ -165,6 +167,9 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.F
 		if err := t.bring(i); err != nil {
 			return err
 		}
+	}
+	if n > 0 {
+		l.store.pace.note(answered.Sub(asked), time.Since(answered), n)
 	}
 	return nil
 }
@@ -253,7 +258,11 @@ func (t *transferer) store(i int, s index.Span, out []byte) {
 	if t.mine && !l.store.opt.IndexOnly {
 		err := t.run.a.data.Write(out, s.Out)
 		if err == nil {
-			t.run.a.data.Confirm(i)
+			if _, guess := slices.BinarySearch(t.run.guessed, i); guess {
+				t.run.a.data.ConfirmUnread(i)
+			} else {
+				t.run.a.data.Confirm(i)
+			}
 			l.store.room.used(int64(len(out)))
 			return
 		}

@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"github.com/opencontainers/go-digest"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/peelfs/peelfs/layers/index"
 )
@@ -161,14 +160,7 @@ func (l *Layer) Fill(ctx context.Context) error {
 	if h := a.idx.Header(); hearsay(h) || h.Source != index.Scan && !a.data.Complete() {
 		return l.promoting(ctx, a)
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(fillers)
-	for next := 0; next < a.idx.Spans(); {
-		first, last := next, portion(a.idx, next)
-		g.Go(func() error { return l.ensure(ctx, a, first, last) })
-		next = last
-	}
-	return g.Wait()
+	return l.fillRest(ctx, a)
 }
 
 // promoting joins, or starts, the one promotion that is under way.

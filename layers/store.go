@@ -43,6 +43,7 @@ type Store struct {
 	log  *slog.Logger
 	held *spanCache
 	room *janitor
+	pace pace
 	pass chan struct{} // a slot for each streaming pass that may run
 
 	mu struct {

@@ -162,12 +162,21 @@ func (f *File) Write(p []byte, off int64) error {
 	return err
 }
 
-// Confirm marks span i present: its bytes were written and hold their digest.
+// Confirm marks span i present: its bytes were written and hold their digest. It
+// counts as read.
 func (f *File) Confirm(i int) {
-	f.st.set(f.st.present, i)
+	f.ConfirmUnread(i)
 	f.st.set(f.st.used, i)
+}
+
+// ConfirmUnread is Confirm for a span that nobody has asked for yet.
+func (f *File) ConfirmUnread(i int) {
+	f.st.set(f.st.present, i)
 	f.st.clear(f.st.suspect, i)
 }
+
+// Used reports whether span i was read since Evict last passed over it.
+func (f *File) Used(i int) bool { return f.st.has(f.st.used, i) }
 
 // Doubt takes back the presence of span i, whose bytes turned out to be wrong.
 func (f *File) Doubt(i int) {
