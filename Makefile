@@ -61,7 +61,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 	@for pkg in $$($(GO) list $(PKGS)); do \
 	    for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 	        echo "== $$pkg $$target"; \
-	        $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
+	        $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
 	    done; \
 	done
 

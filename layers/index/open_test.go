@@ -188,6 +188,23 @@ func TestWindows(t *testing.T) {
 	}
 }
 
+func TestSeekPointsAreWhatSpansCost(t *testing.T) {
+	size := func(spans []Span, windows []Window) (all, points int64) {
+		var out bytes.Buffer
+		h, _, _ := sampleSpans()
+		if err := sampleBuilder(t).Write(&out, h, spans, windows); err != nil {
+			t.Fatal(err)
+		}
+		return int64(out.Len()), open(t, out.Bytes()).SeekPoints()
+	}
+	_, spans, windows := sampleSpans()
+	bare, none := size(nil, nil)
+	all, points := size(spans, windows)
+	if none != 0 || points == 0 || all-bare < points || all-bare > points+16 {
+		t.Errorf("%d of the %d bytes that spans add to %d", points, all-bare, bare)
+	}
+}
+
 func TestSpansOf(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var spans []Span

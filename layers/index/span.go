@@ -69,3 +69,9 @@ func (p *WindowPacker) Pack(raw []byte) Window {
 	_ = p.w.Close()
 	return bytes.Clone(p.out.Bytes())
 }
+
+// SeekPoints is how much of the index its spans and windows take, in bytes: what
+// it costs to enter the layer anywhere, beside knowing what is in it.
+func (x *Index) SeekPoints() int64 {
+	return int64(len(x.sec[secSpans]) + len(x.sec[secWindowEnds]) + len(x.sec[secWindows]))
+}
