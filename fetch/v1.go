@@ -42,7 +42,7 @@ func bothFailed(v2, v1 error) error {
 
 func (c *Client) sessionV1(ref Reference) (*registryv1.Session, error) {
 	return registryv1.New(registryv1.Options{
-		Host: ref.Domain(), Repository: ref.Repository(), Network: c.net, UserAgent: c.cfg.UserAgent,
+		Host: ref.Domain(), Repository: ref.Repository(), Network: c.net, UserAgent: c.cfg.UserAgent, Logger: c.log,
 		Credentials: func(ctx context.Context) (string, string, string, error) {
 			cred, source, err := c.find.Find(ctx, ref.Domain(), ref.Repository())
 			return cred.Username, cred.Password, source, err

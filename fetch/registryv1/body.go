@@ -25,13 +25,14 @@ type body struct {
 	budget *budget
 
 	src    io.ReadCloser
-	pos    int64     // offset in the layer of the next byte
-	end    int64     // offset after the last byte, -1 until the server ends
-	whole  bool      // began as all of the layer
-	sum    hash.Hash // of JSON, newline and layer so far; nil if nothing is to be checked
-	broken error     // of the connection: to be repaired by the next Read
-	since  int64     // pos at the last repair
-	err    error     // what every further Read returns
+	pos    int64       // offset in the layer of the next byte
+	end    int64       // offset after the last byte, -1 until the server ends
+	whole  bool        // began as all of the layer
+	sum    hash.Hash   // of JSON, newline and layer so far; nil if nothing is to be checked
+	tar    *tarSumming // the checksum of the tar so far; nil if nothing is to be compared
+	broken error       // of the connection: to be repaired by the next Read
+	since  int64       // pos at the last repair
+	err    error       // what every further Read returns
 }
 
 func (b *body) begin(sp span) error {
@@ -44,6 +45,9 @@ func (b *body) begin(sp span) error {
 		b.sum = sha256.New()
 		b.sum.Write(b.l.json)
 		b.sum.Write([]byte{'\n'})
+	}
+	if b.whole && len(b.l.sums) == 0 && len(b.l.tars) > 0 {
+		b.tar = startTarSum(tarSumVersion(b.l.tars[0]), b.l.json)
 	}
 	return nil
 }
@@ -64,7 +68,12 @@ func (b *body) trim(off, n int64) error {
 }
 
 // Close ends the connection.
-func (b *body) Close() error { return b.src.Close() }
+func (b *body) Close() error {
+	if b.tar != nil {
+		b.tar.stop()
+	}
+	return b.src.Close()
+}
 
 // Read returns bytes of the layer. The last of them do not leave if the whole
 // turns out to be wrong.
@@ -97,6 +106,9 @@ func (b *body) read(p []byte) (int, error) {
 	b.pos += int64(n)
 	if b.sum != nil {
 		b.sum.Write(p[:n])
+	}
+	if b.tar != nil {
+		b.tar.Write(p[:n])
 	}
 	switch {
 	case b.pos == b.end, err == io.EOF && b.mayEnd():
@@ -136,7 +148,24 @@ func (b *body) complete(err error) error {
 	if b.whole {
 		b.l.learn(b.pos)
 	}
+	if b.tar != nil {
+		b.compareTar()
+	}
 	return nil
+}
+
+// compareTar tells whether the layer has the registry's checksum of the tar.
+func (b *body) compareTar() {
+	got, err := b.tar.finish()
+	log := b.l.s.log.With("layer", b.l.id, "host", b.l.s.opt.Host, "checksum", b.l.tars[0])
+	switch {
+	case err != nil:
+		log.Warn("a layer's checksum could not be computed", "reason", err)
+	case !slices.Contains(b.l.tars, got):
+		log.Warn("a layer does not have the checksum that the registry gives for it", "has", got)
+	default:
+		log.Info("a layer has the checksum that the registry gives for it")
+	}
 }
 
 // repair makes the connection again, behind the bytes that were read.

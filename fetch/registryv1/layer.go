@@ -17,6 +17,7 @@ type Layer struct {
 	id   string
 	json []byte
 	sums []string     // hexadecimal SHA-256 of JSON, newline and layer: one of them must fit
+	tars []string     // docker's checksums of the tar: one of them should fit
 	size atomic.Int64 // -1 while unknown
 }
 
@@ -26,6 +27,8 @@ func (s *Session) Layer(m ManifestLayer) *Layer {
 	for _, c := range m.Checksums {
 		if sum, ok := strings.CutPrefix(c, "sha256:"); ok && len(sum) == 64 {
 			l.sums = append(l.sums, strings.ToLower(sum))
+		} else if tarSumVersion(c) != "" {
+			l.tars = append(l.tars, c)
 		}
 	}
 	l.size.Store(max(m.Size, -1))
@@ -44,7 +47,8 @@ func (l *Layer) Alias() string { return Alias(l.s.opt.Host, l.id) }
 // ReadRange opens n bytes at off, to the end if n < 0. The body begins at the
 // offset at: off, or 0 where the server ignores ranges and sends the whole layer.
 // A body that holds the whole layer fails before its end if the registry's
-// checksum of it does not fit. A connection that breaks is made again within the
+// checksum of it does not fit; one of the kind that is of the tar is only
+// warned of, and not computed beside a better one. A connection that breaks is made again within the
 // session's retry budget.
 func (l *Layer) ReadRange(ctx context.Context, off, n int64) (io.ReadCloser, int64, error) {
 	size, known := l.Size()

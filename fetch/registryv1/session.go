@@ -15,6 +15,7 @@ package registryv1
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
@@ -45,6 +46,7 @@ type Options struct {
 
 	UserAgent string // added to what old servers insist on; may be empty
 	Retry     Retry
+	Logger    *slog.Logger // nil for none
 }
 
 // Retry bounds what one call may spend on a server that fails. Endpoints share it.
@@ -61,6 +63,7 @@ type Retry struct {
 // Session is one repository on one registry. It is safe for concurrent use.
 type Session struct {
 	opt    Options
+	log    *slog.Logger
 	client *http.Client // with a cookie jar of its own: some servers keep the login there
 
 	turn chan struct{} // holds one token: who logs in
@@ -102,7 +105,11 @@ func New(opt Options) (*Session, error) {
 	if err != nil {
 		return nil, errkind.Wrap(errkind.Internal, err)
 	}
-	s := &Session{opt: opt, turn: make(chan struct{}, 1)}
+	log := opt.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Session{opt: opt, log: log, turn: make(chan struct{}, 1)}
 	s.client = &http.Client{Transport: opt.Network, Jar: jar, CheckRedirect: checkRedirect}
 	s.turn <- struct{}{}
 	return s, nil
