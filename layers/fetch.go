@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -65,10 +66,15 @@ func unlock(lock *flock.File, spans []int) {
 	}
 }
 
-// fetchContended waits for another process to fill span i, or for its turn.
+// fetchContended waits for another process to fill span i, or for its turn. A
+// span that is too large for memory is waited for however long it takes.
 func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.File) error {
-	deadline := time.Now().Add(lockPatience)
-	for pause := time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, 20*time.Millisecond) {
+	patience := lockPatience
+	if tooLarge(r.a.idx.Span(i)) {
+		patience = math.MaxInt64
+	}
+	begun := time.Now()
+	for pause := time.Millisecond; time.Since(begun) < patience; pause = min(2*pause, 20*time.Millisecond) {
 		if r.a.data.Has(i) {
 			r.land(l, i, nil)
 			return nil

@@ -64,6 +64,7 @@ type acquired struct {
 // counters are what Status tells beside the state of the disk.
 type counters struct {
 	fetched  atomic.Int64 // bytes that came from the blob in this process
+	asked    atomic.Int64 // bytes of files that readers got in this process
 	requests atomic.Int64 // ranges and streams asked of the blob
 	waiting  atomic.Int64 // callers that wait for bytes now
 	err      atomic.Pointer[error]

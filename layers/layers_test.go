@@ -247,6 +247,21 @@ func TestAReadFetchesWhatItNeeds(t *testing.T) {
 	}
 }
 
+func TestStatusTellsWhatReadersAskedFor(t *testing.T) {
+	tar, files := bigTar()
+	src, b := sourceOf(tar, gz(tar))
+	l := openTestStore(t, t.TempDir(), Options{}).Layer(src)
+	_, err := l.Index(t.Context())
+	must(t, err)
+	if st := l.Status(); st.Asked != 0 || st.Fetched != int64(len(b.data)) {
+		t.Errorf("before a read: %+v", st)
+	}
+	content(t, l, "f01")
+	if st := l.Status(); st.Asked != int64(len(files["f01"])) {
+		t.Errorf("%d bytes asked for instead of %d", st.Asked, len(files["f01"]))
+	}
+}
+
 func TestManyReadersFetchOnce(t *testing.T) {
 	tar, files := bigTar()
 	src, b := sourceOf(tar, gz(tar))

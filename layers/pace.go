@@ -89,17 +89,20 @@ func (r *readAhead) see(first int, worth int64, used func(int) bool) int64 {
 	return r.window
 }
 
-// pay notes how long a caller waited for a missing span. Once all of them waited
-// longer than the rest of the layer would take in one go, that is what happens:
-// however a layer is read, it costs at most about twice what fetching it whole
-// would have.
+// patience is the share of the time that the rest of a layer would take in one go
+// for which callers wait span by span before it is fetched in one go.
+const patience = 1. / 3
+
+// pay notes how long a caller waited for a missing span. When patience ends, the
+// rest of the layer comes: however a layer is read, the waiting costs little more
+// than fetching it whole would have.
 func (l *Layer) pay(ctx context.Context, a *acquired, waited time.Duration) {
 	paid := time.Duration(l.paid.Add(int64(waited)))
 	if l.store.pace.worth() == 0 || l.store.opt.IndexOnly || l.store.room.outgrows(a.idx.Header().SpaceSize) {
 		return
 	}
 	rest := a.idx.Header().BlobSize - l.presentInput(a)
-	if paid < l.store.pace.stream(rest) || !l.filling.CompareAndSwap(false, true) {
+	if paid.Seconds() < patience*l.store.pace.stream(rest).Seconds() || !l.filling.CompareAndSwap(false, true) {
 		return
 	}
 	l.store.log.Info("the rest of a layer is fetched", "layer", l.name(), "bytes", rest, "waited", paid)

@@ -33,6 +33,7 @@ func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (
 	if err != nil {
 		return 0, fmt.Errorf("layer %s: %w", l.name(), err)
 	}
+	l.count.asked.Add(int64(len(p)))
 	return len(p), nil
 }
 

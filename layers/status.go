@@ -32,6 +32,7 @@ type Status struct {
 	Mode         string        `json:"mode"`         // stream, seek, toc, soci: how it is read
 	State        State         `json:"state"`        //
 	Fetched      int64         `json:"fetched"`      // of the blob, by this process
+	Asked        int64         `json:"asked"`        // of its files, by readers in this process
 	Requests     int64         `json:"requests"`     // to the source, by this process
 	Present      int64         `json:"present"`      // of the uncompressed layer, in the cache
 	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
@@ -48,7 +49,7 @@ type Status struct {
 func (l *Layer) Status() Status {
 	st := Status{Digest: l.Digest(), DiffID: l.src.DiffID, MediaType: l.src.MediaType, Size: l.src.size(),
 		State: Cold, Verified: "none", Mode: "stream",
-		Fetched: l.count.fetched.Load(), Requests: l.count.requests.Load(), Waiting: l.count.waiting.Load()}
+		Fetched: l.count.fetched.Load(), Asked: l.count.asked.Load(), Requests: l.count.requests.Load(), Waiting: l.count.waiting.Load()}
 	if a := l.acquired.Load(); a != nil {
 		a.describe(&st)
 	} else if a := l.peek(st.Digest); a != nil {
@@ -147,7 +148,7 @@ func modeOf(h index.Header, spans int) string {
 }
 
 // fillers is how many requests Fill has under way.
-const fillers = 4
+const fillers = 6
 
 // Fill brings the whole layer into the cache. One that was only listed by a table
 // is read in one stream, which proves it.
