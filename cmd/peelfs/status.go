@@ -132,12 +132,12 @@ func statusTable(w io.Writer, s *mountStatus) error {
 
 // layerTable shows layers the way they lie: the topmost first.
 func layerTable(w io.Writer, all []layers.Status) error {
-	table := [][]string{{"LAYER", "DIGEST", "FORMAT", "STATE", "FETCHED", "SIZE", "PRESENT", "READ BY", "VERIFIED"}}
+	table := [][]string{{"LAYER", "DIGEST", "FORMAT", "STATE", "FETCHED", "ASKED", "SIZE", "PRESENT", "INDEX", "READ BY", "VERIFIED"}}
 	for i := len(all) - 1; i >= 0; i-- {
 		l := all[i]
-		format, mode := l.Format, l.Mode
+		format, mode, index := l.Format, l.Mode, progress.Size(l.IndexSize)
 		if format == "" {
-			format, mode = "-", "-"
+			format, mode, index = "-", "-", "-"
 		}
 		state := string(l.State)
 		if l.Error != "" {
@@ -145,7 +145,8 @@ func layerTable(w io.Writer, all []layers.Status) error {
 		}
 		table = append(table, []string{
 			strconv.Itoa(i), shortDigest(l.Digest.String()), format, state,
-			progress.Size(l.Fetched), progress.Size(l.Size), share(l.Present, l.Uncompressed), mode, l.Verified,
+			progress.Size(l.Fetched), progress.Size(l.Asked), progress.Size(l.Size), share(l.Present, l.Uncompressed),
+			index, mode, l.Verified,
 		})
 	}
 	return columnsTo(w, table)
