@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"syscall"
@@ -62,6 +63,9 @@ func (a *app) startDaemon(ctx context.Context, r mountRequest) (*readyMessage, e
 	cmd.Stderr = a.err
 	cmd.ExtraFiles = []*os.File{readyChild, argumentsChild}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	// What the caller's shell left open here, the pipe of its pipeline perhaps, is
+	// not for the mount to keep. An old kernel without the call keeps it.
+	_ = unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	err = cmd.Start()
 	readyChild.Close()
 	argumentsChild.Close()
