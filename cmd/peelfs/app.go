@@ -143,6 +143,10 @@ func (f *flags) choices() (c choices, err error) {
 	return c, nil
 }
 
+// quickTime is how long a registry may be silent when there is an answer to fall
+// back on.
+const quickTime = 10 * time.Second
+
 func (a *app) open() (*session, error) {
 	choices, err := a.flags.choices()
 	if err != nil {
@@ -161,7 +165,10 @@ func (a *app) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Retry = fetch.RetryPolicy{Attempts: 2, Budget: 10 * time.Second}
+	config.Retry = fetch.RetryPolicy{Attempts: 2, Budget: quickTime}
+	if config.IOTimeout == 0 || config.IOTimeout > quickTime {
+		config.IOTimeout = quickTime
+	}
 	quick, err := fetch.NewClient(config)
 	if err != nil {
 		return nil, err

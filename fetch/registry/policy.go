@@ -17,7 +17,7 @@ type Policy struct {
 	Attempts int           // in a row without progress, the first included
 	First    time.Duration // the pause after the first failure; it doubles each time
 	Max      time.Duration // the longest pause, unless the server asks for more
-	Budget   time.Duration // the longest time without progress
+	Budget   time.Duration // the longest time without progress after which to ask again
 
 	// Sleep waits, for tests; nil waits really.
 	Sleep func(ctx context.Context, d time.Duration) error
@@ -65,11 +65,12 @@ type attempts struct {
 	retried func()      // called before each repetition
 	met     func() bool // whether the registry has ever answered
 	failed  int
-	waited  time.Duration
+	since   time.Time     // the attempt under way began, or got on
+	waited  time.Duration // in attempts that failed, and between them
 }
 
 // progress forgives what went wrong so far.
-func (a *attempts) progress() { a.failed, a.waited = 0, 0 }
+func (a *attempts) progress() { a.failed, a.waited, a.since = 0, 0, time.Now() }
 
 // again waits before the next attempt. It returns err, at once, if there is to
 // be none: because err will not pass, or patience is at its end.
@@ -77,10 +78,11 @@ func (a *attempts) again(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return canceled(ctx)
 	}
-	if !errkind.Of(err).Retryable() || transport.NobodyThere(err) && !a.met() {
+	if !errkind.Of(err).Retryable() || !a.met() && (transport.NobodyThere(err) || errkind.Is(err, errkind.Timeout)) {
 		return err
 	}
 	a.failed++
+	a.waited += time.Since(a.since)
 	pause, asked := retryAfter(err)
 	if !asked {
 		pause = a.backoff()
@@ -93,6 +95,7 @@ func (a *attempts) again(ctx context.Context, err error) error {
 		return serr
 	}
 	a.retried()
+	a.since = time.Now()
 	return nil
 }
 

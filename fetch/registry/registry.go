@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -136,7 +137,7 @@ func (r *Repository) retry(ctx context.Context, f func() error) error {
 }
 
 func (r *Repository) attempts() *attempts {
-	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }, met: r.met.Load}
+	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }, met: r.met.Load, since: time.Now()}
 }
 
 // SpeaksV2 reports whether the registry has this protocol at all. It is one

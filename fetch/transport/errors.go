@@ -60,7 +60,8 @@ func Classify(err error, host string) error {
 	case errors.Is(err, context.Canceled):
 		return errkind.Wrap(errkind.Canceled, err)
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
-		return errkind.New(errkind.Timeout, "%s does not answer: %w", host, err)
+		return errkind.WithHint(errkind.New(errkind.Timeout, "%s does not answer: %w", host, err),
+			"check the network and the proxy variables; --io-timeout says how long to wait")
 	}
 	if hint := tlsHint(err, host); hint != "" {
 		return errkind.WithHint(errkind.New(errkind.Denied, "%s: %w", host, err), "%s", hint)
