@@ -249,6 +249,11 @@ func TestCheckMountpoint(t *testing.T) {
 	wantKind(t, CheckMountpoint(filepath.Join(dir, "none")), errkind.Mountpoint, "does not exist", "mkdir -p")
 	wantKind(t, CheckMountpoint(file), errkind.Mountpoint, "not a directory")
 	wantKind(t, CheckMountpoint(dir), errkind.Mountpoint, "not empty", `"file"`)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wantKind(t, CheckMountpoint(fifo), errkind.Mountpoint, "not a directory")
 	wantKind(t, CheckMountpoint("/proc"), errkind.Mountpoint, "mountpoint already", "proc")
 	if err := CheckMountpoint(t.TempDir()); err != nil {
 		t.Error(err)

@@ -60,19 +60,15 @@ func missing(dir string, err error) error {
 }
 
 func checkDirectory(dir, path string) error {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, unix.O_DIRECTORY, 0) // what is none, a fifo perhaps, is not opened
+	if errors.Is(err, unix.ENOTDIR) {
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s is not a directory", dir),
+			"give an empty directory")
+	}
 	if err != nil {
 		return missing(dir, err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
-	if err != nil {
-		return errkind.New(errkind.Mountpoint, "mountpoint: %w", err)
-	}
-	if !st.IsDir() {
-		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s is not a directory", dir),
-			"give an empty directory")
-	}
 	names, err := f.Readdirnames(1)
 	if err != nil && err != io.EOF {
 		return errkind.New(errkind.Mountpoint, "mountpoint: %w", err)
