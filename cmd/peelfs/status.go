@@ -68,7 +68,7 @@ func (a *app) statusCommand() *cobra.Command {
 			}
 			status, err := readStatus(cmd.Context(), args[0])
 			if err != nil {
-				return err
+				return a.automountHint(args[0], err)
 			}
 			return a.emit(status, func(w io.Writer) error { return statusTable(w, status) })
 		},
