@@ -37,45 +37,61 @@ func (d *decoder) decode(out, src []byte, i int, s index.Span, x *index.Index) e
 	case h.Compression == index.Zstd && h.Space == index.Tar:
 		return zframes.DecodeSpan(out, src)
 	}
-	return d.forward(out, src, s, h.Compression)
+	return d.forward(out, src, i, s, x)
 }
 
 // forward decodes the range from its start and takes what lies at s.Skip.
-func (d *decoder) forward(out, src []byte, s index.Span, c index.Compression) error {
-	need := s.Skip + int64(len(out))
-	if need > maxHeld {
+func (d *decoder) forward(out, src []byte, i int, s index.Span, x *index.Index) error {
+	need, all := s.Skip+int64(len(out)), wanted(x, i)
+	switch {
+	case need > maxHeld:
 		return errkind.New(errkind.Unsupported, "a chunk lies %d bytes deep in its compressed range", s.Skip)
+	case d.in == s.In && int64(len(d.out)) >= need:
+		copy(out, d.out[s.Skip:])
+		return nil
+	case all == int64(len(out)):
+		return start(x.Header().Compression, out, src)
 	}
-	if d.in != s.In || int64(len(d.out)) < need {
-		r, err := forwardReader(c, src)
-		if err != nil {
-			return corrupt(c, err)
-		}
-		d.in, d.out = s.In, nil
-		if d.out, err = atLeast(r, need); err != nil {
-			return corrupt(c, err)
-		}
+	d.in, d.out = s.In, make([]byte, all)
+	err := start(x.Header().Compression, d.out, src)
+	if err != nil && all > need { // another span asks for more than there is
+		d.out = d.out[:need]
+		err = start(x.Header().Compression, d.out, src)
 	}
-	copy(out, d.out[s.Skip:need])
+	if err != nil {
+		d.out = nil
+		return err
+	}
+	copy(out, d.out[s.Skip:])
 	return nil
 }
 
-func forwardReader(c index.Compression, src []byte) (io.Reader, error) {
-	if c == index.Gzip {
-		return inflate.NewReader(bytes.NewReader(src), inflate.Options{}), nil
+// wanted is how much output of its range span i and those that share it need, as
+// far as it can be held.
+func wanted(x *index.Index, i int) (n int64) {
+	in := x.Span(i).In
+	for ; i < x.Spans(); i++ {
+		s := x.Span(i)
+		if s.In != in || s.Flags&index.SpanZeros != 0 || s.Skip+s.OutLen > maxHeld {
+			break
+		}
+		n = max(n, s.Skip+s.OutLen)
 	}
-	return opener(c)(bytes.NewReader(src))
+	return n
 }
 
-// atLeast reads r to its end or to maxHeld bytes; fewer than need is an error.
-func atLeast(r io.Reader, need int64) ([]byte, error) {
-	var b bytes.Buffer
-	n, err := io.Copy(&b, io.LimitReader(r, maxHeld))
-	if n < need {
-		if err == nil {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
+// start fills out with the first output of a blob, or of a part of one that
+// decodes on its own.
+func start(c index.Compression, out, src []byte) error {
+	switch c {
+	case index.Gzip:
+		return inflate.DecodeMembers(out, src)
+	case index.Zstd:
+		return zframes.DecodeStart(out, src)
 	}
-	return b.Bytes(), nil
+	r, err := opener(c)(bytes.NewReader(src))
+	if err == nil {
+		_, err = io.ReadFull(r, out)
+	}
+	return corrupt(c, err)
 }

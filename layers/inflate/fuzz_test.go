@@ -48,6 +48,10 @@ func FuzzReader(f *testing.F) {
 		if err == nil && spanSize > 0 {
 			checkSpans(t, stream{"input", gz, out}, spans, int64(spanSize))
 		}
+		start := make([]byte, len(out)/2)
+		if startErr := DecodeMembers(start, gz); err == nil && (startErr != nil || !bytes.HasPrefix(out, start)) {
+			t.Fatalf("the first half: %v", startErr)
+		}
 		if err == nil {
 			gz = gz[:int64(len(gz))-r.Trailing()]
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-// decoders keeps decoders between calls of DecodeSpan: about 20 KiB each, and
+// decoders keeps decoders between calls: about 20 KiB each, and
 // nothing of what they decoded.
 var decoders = sync.Pool{New: func() any { return new(decoder) }}
 
@@ -29,12 +29,8 @@ func DecodeSpan(dst, src, window []byte, bits uint8) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	d := decoders.Get().(*decoder)
-	defer func() {
-		d.in, d.out, d.window = nil, nil, nil
-		decoders.Put(d)
-	}()
-	d.reset(dst, src)
+	d := borrow(dst, src)
+	defer d.release()
 	d.window = window[max(0, len(window)-WindowSize):]
 	if bits > 0 {
 		if !d.need(8) {
@@ -42,7 +38,37 @@ func DecodeSpan(dst, src, window []byte, bits uint8) error {
 		}
 		d.take(uint(bits))
 	}
-	for d.pos < len(dst) {
+	return d.spanSteps()
+}
+
+// DecodeMembers is DecodeSpan for members from the first one's header on: it
+// fills dst with the first bytes of their output.
+func DecodeMembers(dst, src []byte) error {
+	if len(dst) == 0 {
+		return nil
+	}
+	d := borrow(dst, src)
+	defer d.release()
+	if err := d.readHeader(); err != nil {
+		return err
+	}
+	return d.spanSteps()
+}
+
+func borrow(dst, src []byte) *decoder {
+	d := decoders.Get().(*decoder)
+	d.reset(dst, src)
+	return d
+}
+
+func (d *decoder) release() {
+	d.in, d.out, d.window = nil, nil, nil
+	decoders.Put(d)
+}
+
+// spanSteps fills out.
+func (d *decoder) spanSteps() error {
+	for d.pos < len(d.out) {
 		if err := d.spanStep(); err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@
 package zframes
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -60,7 +61,7 @@ func newDecoder() (*zstd.Decoder, error) {
 	return d, errkind.Wrap(errkind.Internal, err)
 }
 
-// decoders keeps decoders, which have no goroutines, between calls of DecodeSpan.
+// decoders keeps decoders, which have no goroutines, between calls.
 var decoders sync.Pool
 
 // DecodeSpan fills dst with the output of the frames that src consists of,
@@ -69,12 +70,9 @@ var decoders sync.Pool
 // src is not trusted: whatever it holds, the result is dst full or an error,
 // with dst in any state.
 func DecodeSpan(dst, src []byte) error {
-	d, ok := decoders.Get().(*zstd.Decoder)
-	if !ok {
-		var err error
-		if d, err = newDecoder(); err != nil {
-			return err
-		}
+	d, err := borrow()
+	if err != nil {
+		return err
 	}
 	defer decoders.Put(d)
 	out, err := d.DecodeAll(src, dst[:0:len(dst)])
@@ -89,6 +87,36 @@ func DecodeSpan(dst, src []byte) error {
 		copy(dst, out)
 	}
 	return nil
+}
+
+// DecodeStart fills dst with the first output of the frames that src begins with,
+// and looks at no more of src than it takes. Otherwise it is like DecodeSpan.
+func DecodeStart(dst, src []byte) error {
+	if len(dst) == 0 {
+		return nil
+	}
+	d, err := borrow()
+	if err != nil {
+		return err
+	}
+	defer decoders.Put(d)
+	defer d.Reset(nil) // lets go of src; the error says only that there is nothing to read
+	if err := d.Reset(bytes.NewReader(src)); err != nil {
+		return classify(err)
+	}
+	if _, err := io.ReadFull(d, dst); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return corrupt("a span has less output than it should")
+	} else if err != nil {
+		return classify(err)
+	}
+	return nil
+}
+
+func borrow() (*zstd.Decoder, error) {
+	if d, ok := decoders.Get().(*zstd.Decoder); ok {
+		return d, nil
+	}
+	return newDecoder()
 }
 
 func corrupt(what string) error { return errkind.New(errkind.Corrupt, "zstd: %s", what) }

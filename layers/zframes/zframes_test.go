@@ -216,6 +216,28 @@ func TestLongSkippableIsInNoSpan(t *testing.T) {
 	}
 }
 
+func TestDecodeStart(t *testing.T) {
+	for _, s := range streams(t, 300_000) {
+		for _, n := range []int{0, min(1, len(s.out)), len(s.out) / 3, len(s.out)} {
+			dst := make([]byte, n)
+			if err := DecodeStart(dst, s.zst); err != nil || !bytes.Equal(dst, s.out[:n]) {
+				t.Fatalf("%s: the first %d bytes of %d: %v", s.name, n, len(s.out), err)
+			}
+		}
+		if err := DecodeStart(make([]byte, len(s.out)+1), s.zst); !errkind.Is(err, errkind.Corrupt) {
+			t.Errorf("%s: more than there is: %v", s.name, err)
+		}
+		if len(s.out) > 0 {
+			if err := DecodeStart(make([]byte, len(s.out)), s.zst[:len(s.zst)/2]); err == nil {
+				t.Errorf("%s: half of it", s.name)
+			}
+		}
+	}
+	if err := DecodeStart(make([]byte, 1), []byte("no zstd at all")); !errkind.Is(err, errkind.Corrupt) {
+		t.Errorf("no zstd: %v", err)
+	}
+}
+
 func TestTruncationFails(t *testing.T) {
 	for _, s := range streams(t, 3000) {
 		for n := 0; n < len(s.zst); n += 1 + len(s.zst)/200 {
@@ -350,6 +372,7 @@ func FuzzDecodeSpan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src []byte, n uint16) {
 		const guard = 64
 		mem := bytes.Repeat([]byte{0xa5}, int(n)+2*guard)
+		_ = DecodeStart(mem[guard:guard+int(n)], src)
 		err := DecodeSpan(mem[guard:guard+int(n)], src)
 		if want := bytes.Repeat([]byte{0xa5}, guard); !bytes.Equal(mem[:guard], want) || !bytes.Equal(mem[guard+int(n):], want) {
 			t.Fatal("wrote outside")
