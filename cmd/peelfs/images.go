@@ -130,7 +130,7 @@ func (a *app) tagCommand() *cobra.Command {
 		Example: `  peelfs tag debian:bookworm base:good`,
 		Args:    wrong(cobra.ExactArgs(2)),
 		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			m, err := s.tags.Lookup(args[0])
+			m, err := s.lookup(args[0])
 			if err != nil {
 				return err
 			}
@@ -173,7 +173,7 @@ func idOf(m tagstore.Match) string {
 
 // rmi forgets a name; with an id, its only name, or all with force.
 func (s *session) rmi(ctx context.Context, arg string, force bool) error {
-	m, err := s.tags.Lookup(arg)
+	m, err := s.lookup(arg)
 	if err != nil {
 		return err
 	}

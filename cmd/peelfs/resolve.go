@@ -64,7 +64,7 @@ func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Polic
 // that image, pinned; so does a name that was given here, with a digest that it has.
 func (s *session) reference(arg string) (fetch.Reference, error) {
 	ref, err := fetch.ParseReference(arg)
-	m, lookupErr := s.tags.Lookup(arg)
+	m, lookupErr := s.lookup(arg)
 	given := lookupErr == nil && err == nil && ref.Digest() != "" && ref.Digest() == m.Record.Digest && m.Record.Origin != ""
 	switch {
 	case lookupErr == nil && m.ByID, given:
@@ -73,6 +73,14 @@ func (s *session) reference(arg string) (fetch.Reference, error) {
 		return fetch.Reference{}, lookupErr // an ambiguous id
 	}
 	return ref, err
+}
+
+// lookup finds what arg means in the tag store, where files go by their whole paths.
+func (s *session) lookup(arg string) (tagstore.Match, error) {
+	if ref, err := fetch.ParseReference(arg); err == nil && ref.Transport() != "docker" {
+		arg = ref.String()
+	}
+	return s.tags.Lookup(arg)
 }
 
 // known is the reference of an image that was found in the store, pinned if the
@@ -149,7 +157,7 @@ func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found 
 	if d != "" && ref.Transport() == "docker" {
 		ref = ref.WithDigest(d)
 	}
-	if local {
+	if local && s.ref.Transport() == "docker" { // files are read in any case
 		if err := s.session.isLocal(s.name, d, s.platform); err != nil {
 			return found, err
 		}
