@@ -3,6 +3,7 @@ package layers
 import (
 	"context"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -247,11 +248,11 @@ func (t *transferer) bring(i int) error {
 			return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the blob do not hold their digest", s.In, s.In+s.InLen)
 		}
 		if err := t.dec.decode(out, src, i, s, t.run.a.idx); err != nil {
-			return err
+			return fmt.Errorf("the bytes [%d, %d) of the blob: %w", s.In, s.In+s.InLen, err)
 		}
 	}
 	if !holds(s, out) {
-		return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the layer do not hold their digest", s.Out, s.Out+s.OutLen)
+		return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the blob make output that does not hold its digest", s.In, s.In+s.InLen)
 	}
 	t.store(i, s, out)
 	t.run.land(t.layer, i, nil)
@@ -270,9 +271,13 @@ func (t *transferer) store(i int, s index.Span, out []byte) {
 				t.run.a.data.Confirm(i)
 			}
 			l.store.room.used(int64(len(out)))
+			l.unkept.Store(nil)
 			return
 		}
-		l.store.log.Warn("the cache cannot take a span; it stays in memory", "layer", l.name(), "error", writeError(err))
+		err = writeError(err)
+		if l.unkept.Swap(&err) == nil { // said once, until there is room again
+			l.store.log.Warn("the cache cannot take a span; it stays in memory", "layer", l.name(), "error", err)
+		}
 	}
 	l.store.held.put(heldKey{t.run.a, i}, out)
 }
