@@ -49,6 +49,7 @@ test-race: ## all tests of what is concurrent, under the race detector (needs a 
 .PHONY: interop
 interop: build ## against docker-registry, skopeo, umoci, podman, buildah; installs them
 	@.ci/need $(INTEROP_PACKAGES)
+	@.ci/need --optional containerd stargz-snapshotter
 	$(GO) test -tags interop -count=1 -timeout 20m -v ./internal/interop
 
 .PHONY: bench
