@@ -1,9 +1,12 @@
 package layers
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -44,6 +47,28 @@ func TestAFullDiskServesReadsUncached(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
+	}
+}
+
+// What was to be local and is not has to be said, with what to do.
+func TestFillingAFullDiskFails(t *testing.T) {
+	tar, _ := bigTar()
+	dir := smallDisk(t, "1500k")
+	var text bytes.Buffer
+	s, err := OpenStore(dir, Options{Logger: slog.New(slog.NewTextHandler(&text, nil))})
+	must(t, err)
+	src, _ := sourceOf(tar, gz(tar))
+	if err := s.Layer(src).Fill(t.Context()); !errkind.Is(err, errkind.LocalFull) || !strings.Contains(errkind.Hint(err), "prune") {
+		t.Errorf("%v, hint %q", err, errkind.Hint(err))
+	}
+	if n := strings.Count(text.String(), "cannot take a span"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, text.String())
+	}
+	must(t, s.Close()) // what it holds in memory goes
+	must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"))
+	l := openTestStore(t, dir, Options{}).Layer(src)
+	if err := l.Fill(t.Context()); err != nil || l.Status().State != Complete {
+		t.Errorf("with room again: %v, %v", err, l.Status().State)
 	}
 }
 

@@ -40,8 +40,9 @@ type Layer struct {
 	broken   atomic.Pointer[error] // set when what readers were told turned out wrong
 	whole    atomic.Bool           // somebody wants all of it: a ztoc would save nothing
 	count    counters
-	paid     atomic.Int64 // nanoseconds that callers waited for missing spans
-	filling  atomic.Bool  // the rest is being fetched
+	paid     atomic.Int64          // nanoseconds that callers waited for missing spans
+	filling  atomic.Bool           // the rest is being fetched
+	unkept   atomic.Pointer[error] // why the last span could not be written; nil if it could
 
 	mu struct {
 		sync.Mutex

@@ -150,7 +150,8 @@ func modeOf(h index.Header, spans int) string {
 // fillers is how many requests Fill has under way.
 const fillers = 6
 
-// Fill brings the whole layer into the cache. One that was only listed by a table
+// Fill brings the whole layer into the cache; where that has no room for it the
+// error is of kind LocalFull. One that was only listed by a table
 // is read in one stream, which proves it.
 func (l *Layer) Fill(ctx context.Context) error {
 	l.whole.Store(true)
@@ -161,7 +162,13 @@ func (l *Layer) Fill(ctx context.Context) error {
 	if h := a.idx.Header(); hearsay(h) || h.Source != index.Scan && !a.data.Complete() {
 		return l.promoting(ctx, a)
 	}
-	return l.fillRest(ctx, a)
+	if err := l.fillRest(ctx, a); err != nil {
+		return err
+	}
+	if why := l.unkept.Load(); why != nil && !a.data.Complete() {
+		return *why
+	}
+	return nil
 }
 
 // promoting joins, or starts, the one promotion that is under way.
