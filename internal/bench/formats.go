@@ -10,28 +10,59 @@ import (
 	"github.com/peelfs/peelfs/internal/peers"
 )
 
-// forms are the references of the fixture that the registry is given.
-var forms = []string{"gzip", "zstd", "estargz", "estargz-inner", "zstdchunked", "zstdchunked-stargz"}
+// form is one of the fixture's forms, or a gzip image in another situation.
+type form struct {
+	name  string
+	from  string   // the reference in the fixture
+	first []string // a command that is run before, if any, without the reference
+	here  bool     // with the cache that is measured
+}
+
+var forms = []form{
+	{name: "gzip", from: "gzip"},
+	{name: "gzip, indexed before", from: "gzip", first: []string{"index", "build"}, here: true},
+	{name: "gzip, SOCI index", from: "gzip", first: []string{"index", "push"}},
+	{name: "zstd", from: "zstd"},
+	{name: "estargz", from: "estargz"},
+	{name: "estargz-inner", from: "estargz-inner"},
+	{name: "zstdchunked", from: "zstdchunked"},
+	{name: "zstdchunked-stargz", from: "zstdchunked-stargz"},
+}
 
 // measureFormats counts what three steps of a cold mount cost in each layer
 // format. The counts depend on no machine.
 func measureFormats(ctx context.Context, l *lab) error {
-	for _, form := range forms {
-		ref, err := l.reg.Push(ctx, "oci:testdata/fixture/images:"+form, "fixture/"+form+":1")
+	for i, f := range forms {
+		ref, err := l.reg.Push(ctx, "oci:testdata/fixture/images:"+f.from, fmt.Sprintf("fixture/form%d:1", i))
 		if err != nil {
 			return err
 		}
-		s, err := l.newSession()
-		if err != nil {
-			return err
-		}
-		err = l.countSteps(ctx, s, form, ref)
-		s.close()
-		if err != nil {
+		if err := l.measureForm(ctx, f, ref); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (l *lab) measureForm(ctx context.Context, f form, ref string) error {
+	s, err := l.newSession()
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	if f.first != nil {
+		before := s
+		if !f.here {
+			if before, err = l.newSession(); err != nil {
+				return err
+			}
+			defer before.close()
+		}
+		if _, err := before.run(ctx, append(f.first, ref)...); err != nil {
+			return err
+		}
+	}
+	return l.countSteps(ctx, s, f.name, ref)
 }
 
 func (l *lab) countSteps(ctx context.Context, s *session, form, ref string) error {
