@@ -90,15 +90,15 @@ func (a *app) umount(ctx context.Context, table *mounttab.Table, dir string, for
 	return nil
 }
 
-// canonicalDir is dir as records have it. A dead mount can't be looked into, but
-// its parent can.
+// canonicalDir is dir as records have it. A mount is not looked into for that: it
+// may be dead, or wait for the network.
 func canonicalDir(dir string) string {
+	if real, err := fusefs.Canonical(dir); err == nil {
+		return real
+	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return dir
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		return real
 	}
 	if parent, err := filepath.EvalSymlinks(filepath.Dir(abs)); err == nil {
 		return filepath.Join(parent, filepath.Base(abs))
