@@ -35,8 +35,12 @@ func (c *Client) tryV1(ctx context.Context, ref Reference, err error) bool {
 		errkind.Is(err, errkind.NotFound) && !c.repository(ref).SpeaksV2(ctx)
 }
 
-// bothFailed is the error where neither protocol worked.
+// bothFailed is the error where neither protocol worked: that of the first, unless
+// it is as little there as the second.
 func bothFailed(v2, v1 error) error {
+	if !errkind.Is(v1, errkind.NotFound) {
+		return v1
+	}
 	return errkind.New(errkind.Of(v2), "%w; nor by the first registry protocol: %w", v2, v1)
 }
 

@@ -354,3 +354,12 @@ func TestAmbiguousPrefixOfAnOldArchive(t *testing.T) {
 	wantErr(t, newClient(t, Config{}), "docker-archive:"+path+":abcd", errkind.Invalid, mk("1").ID, mk("2").ID)
 	resolve(t, newClient(t, Config{}), "docker-archive:"+path+":abcd1")
 }
+
+// Where only the first protocol is spoken, its answer is the one that counts.
+func TestFirstProtocolRefuses(t *testing.T) {
+	q := testregistryv1.Python()
+	q.RequireBasic = "joe:secret"
+	srv := testregistryv1.New(testregistryv1.NewStore(), q)
+	host := srv.Start(t)
+	wantErr(t, newClient(t, Config{}), host+"/foo/bar:latest", errkind.Denied, "401")
+}

@@ -27,7 +27,11 @@ func (a *app) report(ctx context.Context, err error) int {
 		kind = errkind.Canceled
 	}
 	var silent *silentError
-	if !errors.As(err, &silent) {
+	switch {
+	case errors.As(err, &silent):
+	case ctx.Err() != nil && kind == errkind.Canceled:
+		a.complain(errors.New("interrupted"))
+	default:
 		a.complain(err)
 	}
 	return kind.ExitCode()
