@@ -3,6 +3,7 @@ package fetch
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
@@ -185,10 +187,10 @@ func TestLayoutThatIsNotRight(t *testing.T) {
 		ocispec.MediaTypeImageConfig, put(config), len(config), ocispec.MediaTypeImageLayer, digest.FromString("abcd"))
 	writeFile(t, filepath.Join(dir, "index.json"), fmt.Sprintf(`{"manifests":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 		ocispec.MediaTypeImageManifest, put(m), len(m)), 0o644)
-	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.NotFound, "layer 1 of 1")
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.NotFound, "layer 1 of 1", "make it again")
 	layer := filepath.Join(dir, "blobs/sha256", digest.FromString("abcd").Encoded())
 	writeFile(t, layer, "abcde", 0o644)
-	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt, "5 bytes instead of 4")
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt, "5 bytes instead of 4", "make it again")
 	if err := os.Remove(layer); err != nil {
 		t.Fatal(err)
 	}
@@ -196,6 +198,10 @@ func TestLayoutThatIsNotRight(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.NotFound, "escapes")
+	if err := errors.Join(os.Remove(layer), unix.Mkfifo(layer, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt, "is not a file")
 	writeFile(t, filepath.Join(dir, "blobs/sha256", digest.FromString(m).Encoded()), strings.Replace(m, "tar", "tAr", 1), 0o644)
 	wantErr(t, newClient(t, Config{}), "oci:"+dir, errkind.Corrupt)
 }

@@ -327,7 +327,7 @@ func TestHugeManifestIsNotRead(t *testing.T) {
 	r := testregistry.New(t, testregistry.Options{})
 	r.PushManifest("app:1", ocispec.MediaTypeImageManifest, bytes.Repeat([]byte(" "), 100<<20))
 	c := newClient(t, Config{})
-	wantErr(t, c, r.Ref("app:1"), errkind.Unsupported, "larger")
+	wantErr(t, c, r.Ref("app:1"), errkind.Unsupported, "larger", r.Ref("app:1"))
 	r.Fail(testregistry.Fault{Method: "HEAD", Status: 405})
 	wantErr(t, c, r.Ref("app:1"), errkind.Unsupported, "larger")
 	if n := c.Stats().Bytes; n > 8<<20 {

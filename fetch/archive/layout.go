@@ -18,6 +18,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/manifest"
@@ -187,12 +188,17 @@ func (l *Layout) Blob(d ocispec.Descriptor) (image.Blob, error) {
 	}
 	b, err := l.files.Blob(blobName(d.Digest))
 	if err != nil {
-		return nil, err
+		return nil, copyAgain(err)
 	}
 	if n, ok := b.Size(); ok && d.Size >= 0 && n != d.Size {
-		return nil, errkind.New(errkind.Corrupt, "blob %s in %s has %d bytes instead of %d", d.Digest, l.label, n, d.Size)
+		return nil, copyAgain(errkind.New(errkind.Corrupt, "blob %s in %s has %d bytes instead of %d", d.Digest, l.label, n, d.Size))
 	}
 	return b, nil
+}
+
+// copyAgain is the advice for a layout that lacks some of what it names.
+func copyAgain(err error) error {
+	return errkind.WithHint(err, "the copy of the image is not whole: make it again")
 }
 
 // Close ends all access, that of blobs too.
@@ -208,7 +214,8 @@ type Dir struct {
 func OpenDir(name string) (*Dir, error) {
 	root, err := os.OpenRoot(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, errkind.New(errkind.NotFound, "no directory %s", name)
+		return nil, errkind.WithHint(errkind.New(errkind.NotFound, "no directory %s", name),
+			"check the path; a layout in one file is oci-archive:FILE")
 	}
 	if err != nil {
 		return nil, errkind.New(errkind.Invalid, "open layout: %w", err)
@@ -217,7 +224,7 @@ func OpenDir(name string) (*Dir, error) {
 }
 
 func (d *Dir) open(name string) (*os.File, int64, error) {
-	f, err := d.root.Open(name)
+	f, err := d.root.OpenFile(name, unix.O_NONBLOCK, 0) // a fifo would wait for who writes to it
 	if err != nil {
 		return nil, 0, errkind.New(errkind.NotFound, "layout %s: %w", d.name, err)
 	}

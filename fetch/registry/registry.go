@@ -218,7 +218,7 @@ func (r *Repository) getManifest(ctx context.Context, target string) (ocispec.De
 	if resp.StatusCode != http.StatusOK {
 		return none, r.statusError(resp, r.describe(target))
 	}
-	raw, err := r.readAll(resp, manifest.MaxManifest, "manifest")
+	raw, err := r.readAll(resp, manifest.MaxManifest, "manifest of "+r.describe(target))
 	if err != nil {
 		return none, err
 	}
@@ -237,16 +237,21 @@ func (r *Repository) getManifest(ctx context.Context, target string) (ocispec.De
 func (r *Repository) readAll(resp *http.Response, limit int64, what string) ([]byte, error) {
 	defer resp.Body.Close()
 	if resp.ContentLength > limit {
-		return nil, errkind.New(errkind.Unsupported, "%s of %d bytes is larger than %d", what, resp.ContentLength, limit)
+		return nil, tooLarge(what, limit)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
 	if err != nil {
 		return nil, transport.Classify(err, resp.Request.URL.Host)
 	}
 	if int64(len(raw)) > limit {
-		return nil, errkind.New(errkind.Unsupported, "%s is larger than %d bytes", what, limit)
+		return nil, tooLarge(what, limit)
 	}
 	return raw, nil
+}
+
+func tooLarge(what string, limit int64) error {
+	return errkind.WithHint(errkind.New(errkind.Unsupported, "the %s is larger than %d bytes", what, limit),
+		"no image needs so much: check the name, and what answers for the registry")
 }
 
 // BlobSize asks how long a blob is; one HEAD request, which is not repeated.
