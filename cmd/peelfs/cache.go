@@ -188,6 +188,10 @@ func (s *session) needed(store *layers.Store, all bool) (map[digest.Digest]bool,
 		for _, d := range e.Digests {
 			keep[digest.Digest(d)] = keep[digest.Digest(d)] || e.Alive
 		}
+		for _, alias := range e.Aliases {
+			d := store.Learned(alias)
+			keep[d] = keep[d] || e.Alive
+		}
 	}
 	return keep, err
 }

@@ -187,6 +187,9 @@ func (m *mounted) describeImage(img *fetch.Image) {
 	m.record.Digests = []string{img.Digest.String(), img.ManifestDigest.String()}
 	for _, l := range img.Layers {
 		m.record.Digests = append(m.record.Digests, l.Descriptor.Digest.String())
+		if l.Alias != "" {
+			m.record.Aliases = append(m.record.Aliases, l.Alias)
+		}
 	}
 }
 

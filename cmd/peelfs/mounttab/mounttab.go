@@ -41,6 +41,7 @@ type Mount struct {
 	Made       bool              `json:"made"`              // the directory was made for the mount and goes with it
 	Log        string            `json:"log,omitempty"`     // where the process writes its log
 	Digests    []string          `json:"digests,omitempty"` // blobs that the mount needs: manifests, config, layers
+	Aliases    []string          `json:"aliases,omitempty"` // names in the layer cache of layers whose digests were not known
 }
 
 // Entry is a record as it was found.
