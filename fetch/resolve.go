@@ -82,7 +82,9 @@ func (c *Client) Resolve(ctx context.Context, ref Reference, platform Platform) 
 	}
 	img.Reference = ref
 	c.attach(img, ref)
-	c.warnPlatform(img, platform)
+	if err := c.checkPlatform(img, platform); err != nil {
+		return nil, fmt.Errorf("%s: %w", ref.Familiar(), err)
+	}
 	return img, nil
 }
 
@@ -118,17 +120,24 @@ func (c *Client) resolve(ctx context.Context, ref Reference, platform Platform) 
 	return w.visit(ctx, top, 0)
 }
 
-// warnPlatform: an image without an index is taken as it is, because there is no
-// choice, but not silently.
-func (c *Client) warnPlatform(img *Image, want Platform) {
-	have := img.Platform
+// checkPlatform: an image without an index is taken as it is by who asked for no
+// platform, or for this machine's, but not silently. Who asked for another one
+// does not get it.
+func (c *Client) checkPlatform(img *Image, want Platform) error {
+	own := image.DefaultPlatform()
 	if want.Architecture == "" {
-		want = image.DefaultPlatform()
+		want = own
 	}
-	if have.Architecture != "" && (have.OS != want.OS || have.Architecture != want.Architecture) {
-		c.log.Warn("the image is for another platform", "image", img.Reference.Familiar(),
-			"platform", FormatPlatform(have), "wanted", FormatPlatform(want))
+	have := img.Platform
+	if have.Architecture == "" || have.OS == want.OS && have.Architecture == want.Architecture {
+		return nil
 	}
+	if want.OS != own.OS || want.Architecture != own.Architecture {
+		return manifest.NoPlatform(want, []string{FormatPlatform(have)})
+	}
+	c.log.Warn("the image is for another platform", "image", img.Reference.Familiar(),
+		"platform", FormatPlatform(have), "wanted", FormatPlatform(want))
+	return nil
 }
 
 // source opens where ref points to.
