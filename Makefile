@@ -33,17 +33,17 @@ build: ## bin/peelfs: static, stamped with the version
 
 .PHONY: demo
 demo: build ## a tour on a real image from a registry in this machine; under a minute, offline
-	@.ci/need --optional fuse3
+	@.ci/need --optional fuse3 attr
 	@$(GO) run ./internal/demo -peelfs bin/peelfs
 
 .PHONY: test
 test: ## all tests; installs fuse3 if root and missing
-	@.ci/need --optional fuse3
+	@.ci/need --optional fuse3 attr
 	$(GO) test $(PKGS)
 
 .PHONY: test-race
 test-race: ## all tests of what is concurrent, under the race detector (needs a C compiler)
-	@.ci/need --optional fuse3 gcc libc6-dev
+	@.ci/need --optional fuse3 attr gcc libc6-dev
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list $(PKGS) | grep -vE '$(NO_RACE)')
 
 .PHONY: interop
