@@ -139,17 +139,29 @@ func layerTable(w io.Writer, all []layers.Status) error {
 		if format == "" {
 			format, mode, index = "-", "-", "-"
 		}
-		state := string(l.State)
-		if l.Error != "" {
-			state += " (" + l.Error + ")"
-		}
 		table = append(table, []string{
-			strconv.Itoa(i), shortDigest(l.Digest.String()), format, state,
+			strconv.Itoa(i), shortDigest(l.Digest.String()), format, string(l.State),
 			progress.Size(l.Fetched), progress.Size(l.Asked), progress.Size(l.Size), share(l.Present, l.Uncompressed),
 			index, mode, l.Verified,
 		})
 	}
-	return columnsTo(w, table)
+	if err := columnsTo(w, table); err != nil {
+		return err
+	}
+	return layerErrors(w, all)
+}
+
+// layerErrors tells, below the table, what went wrong last with a layer.
+func layerErrors(w io.Writer, all []layers.Status) error {
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i].Error == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "\nlayer %d: %s\n", i, printable(all[i].Error)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // share is a part of a whole in per cent, rounded down but for a trace.
