@@ -14,7 +14,8 @@ var (
 	documentedFlag    = regexp.MustCompile("`(--[a-z-]+)")
 )
 
-// The commands and the flags of mount that docs/cli.md promises are there.
+// The commands and the flags of mount that docs/cli.md promises are there, in the
+// help of the command or in that of the flags which all have.
 func TestDocumentedCommandsExist(t *testing.T) {
 	text, err := os.ReadFile("../../docs/cli.md")
 	if err != nil {
@@ -31,7 +32,7 @@ func TestDocumentedCommandsExist(t *testing.T) {
 			t.Errorf("peelfs %s: %v", strings.Join(args, " "), err)
 		}
 	}
-	help := b.peelfs("mount", "--help")
+	help := b.peelfs("mount", "--help") + b.peelfs("help", "common-flags") + b.peelfs("automount", "--help")
 	_, flags, _ := strings.Cut(string(text), "## Flags of mount")
 	flags, _, _ = strings.Cut(flags, "\n## ")
 	for _, m := range documentedFlag.FindAllStringSubmatch(flags, -1) {

@@ -56,14 +56,14 @@ func TestDocumentedKeysExist(t *testing.T) {
 		{"status", []string{"status", dir}},
 		{"images", []string{"images"}},
 		{"history", []string{"history", ref}},
-		{"ls, find", []string{"ls", ref + ":/back"}},
+		{"ls, tree, find", []string{"ls", ref + ":/back"}},
 		{"stat", []string{"stat", ref + ":/usr/bin/tagged"}},
 		{"which", []string{"which", ref, "/back"}},
 		{"cache ls", []string{"cache", "ls"}},
 		{"cache du", []string{"cache", "du"}},
 		{"version", []string{"version"}},
 		{"LAYER", []string{"inspect", "--layers", ref}},
-		{"ENTRY", []string{"ls", ref + ":/back"}},
+		{"ENTRY", []string{"find", ref + ":/"}},
 	} {
 		out := b.peelfs(append(c.args, "--format", "json")...)
 		if !json.Valid([]byte(out)) {
