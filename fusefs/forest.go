@@ -1,7 +1,7 @@
 package fusefs
 
 import (
-	"maps"
+	"context"
 	"slices"
 	"sync"
 	"syscall"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flight"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/view"
 )
@@ -31,25 +32,18 @@ type forest struct {
 	fuse *fuse.Server
 	ends sync.WaitGroup
 
+	// answers are the ids of the images that paths name. One stands for a moment,
+	// so that a program that tries a name in several ways asks once.
+	answers *flight.Group[string, string]
 	limiter limiter
 	mu      struct {
 		sync.Mutex
-		folders map[uint64]string  // by node, but for the root
-		nodes   map[string]uint64  // of folders
-		slots   []*slot            // slot i has the number i+1
-		latest  map[string]*slot   // by path
-		asking  map[string]*asking // who asks which image a path is, or asked just now
+		folders map[uint64]string // by node, but for the root
+		nodes   map[string]uint64 // of folders
+		slots   []*slot           // slot i has the number i+1
+		latest  map[string]*slot  // by path
 		lists   map[uint64][]string
 	}
-}
-
-// asking is one question which image a path names. Its answer stands for a
-// moment, so that who tries a name in several ways asks once.
-type asking struct {
-	done  chan struct{}
-	id    string
-	err   error
-	until time.Time // set before done is closed
 }
 
 const (
@@ -63,9 +57,10 @@ const (
 
 func newForest(lib Library, idle time.Duration, opt *Options, device int) *forest {
 	f := &forest{lib: lib, opt: opt, idle: idle, born: time.Now()}
+	f.answers = &flight.Group[string, string]{KeepValue: answerValid, KeepError: answerValid}
 	f.session = newSession(opt, device, func(node uint64) string { return "/" + f.folder(node) })
 	f.mu.folders, f.mu.nodes = map[uint64]string{nodeRoot: ""}, map[string]uint64{"": nodeRoot}
-	f.mu.latest, f.mu.asking = map[string]*slot{}, map[string]*asking{}
+	f.mu.latest = map[string]*slot{}
 	f.mu.lists = map[uint64][]string{}
 	return f
 }
@@ -232,50 +227,7 @@ func (f *forest) find(r *request, path string) (*slot, error) {
 
 // resolve asks which image a path names, once for all who ask at a time.
 func (f *forest) resolve(r *request, path string) (string, error) {
-	for {
-		a, mine := f.asks(path)
-		if mine {
-			a.id, a.err = f.lib.Resolve(r, path)
-			a.until = time.Now().Add(answerValid)
-			if r.Err() != nil {
-				a.until = time.Time{} // who asked has gone: others ask anew
-			}
-			close(a.done)
-			return a.id, a.err
-		}
-		select {
-		case <-a.done:
-		case <-r.Done():
-			return "", r.Err()
-		}
-		if time.Now().Before(a.until) {
-			return a.id, a.err
-		}
-	}
-}
-
-// asks is the question about path that is open or was answered just now, or a
-// new one, which is the caller's to answer.
-func (f *forest) asks(path string) (a *asking, mine bool) {
-	now := time.Now()
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	maps.DeleteFunc(f.mu.asking, func(_ string, a *asking) bool { return a.over(now) })
-	if a, ok := f.mu.asking[path]; ok {
-		return a, false
-	}
-	a = &asking{done: make(chan struct{})}
-	f.mu.asking[path] = a
-	return a, true
-}
-
-func (a *asking) over(now time.Time) bool {
-	select {
-	case <-a.done:
-		return !now.Before(a.until)
-	default:
-		return false
-	}
+	return f.answers.Do(r, path, func(ctx context.Context) (string, error) { return f.lib.Resolve(ctx, path) })
 }
 
 // enter opens the image of a node for a request, which ends with s.leave.
@@ -286,29 +238,31 @@ func (f *forest) enter(cancel <-chan struct{}, h *fuse.InHeader) (*slot, *tree, 
 	}
 	r := f.begin(cancel, h)
 	defer r.finish()
-	t, err := s.enter(r, func() (string, *tree, func() error, error) { return f.open(r, s) })
+	t, err := s.enter(r, func() (opened, error) { return f.open(r, s) })
 	if err != nil {
 		return nil, nil, f.fail(r, s.path, err)
 	}
 	return s, t, fuse.OK
 }
 
-func (f *forest) open(r *request, s *slot) (id string, t *tree, closer func() error, err error) {
-	if id, _ = s.state(); id == "" {
+func (f *forest) open(r *request, s *slot) (opened, error) {
+	id, _ := s.state()
+	if id == "" {
+		var err error
 		if id, err = f.resolve(r, s.path); err != nil {
-			return "", nil, nil, err
+			return opened{}, err
 		}
 	}
 	o, err := f.lib.Open(r, s.path, id)
 	if err != nil {
-		return "", nil, nil, err
+		return opened{}, err
 	}
-	t = newTree(o.View, &o.Options, f.device)
+	t := newTree(o.View, &o.Options, f.device)
 	t.numbers.slot = s.number
 	t.begins(f.fuse)
 	t.localNow()
 	f.log.Info("image opened", "name", s.path, "digest", id)
-	return id, t, o.Close, nil
+	return opened{id, t, o.Close}, nil
 }
 
 // fail logs why a name is not there, or an image not ready.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/peelfs/peelfs/internal/flight"
 )
 
 // slot is one image of a library: a path, and the image that it named. Nodes that
@@ -22,14 +24,12 @@ type slot struct {
 	number uint64
 	path   string
 
-	mu struct {
+	opening flight.Group[struct{}, struct{}]
+	mu      struct {
 		sync.Mutex
-		id      string
-		tree    *tree
-		close   func() error
-		opening chan struct{} // closed when an attempt is over
-		busy    int           // requests in tree
-		last    time.Time     // when one was last
+		opened
+		busy int       // requests in tree
+		last time.Time // when one was last
 	}
 }
 
@@ -40,52 +40,49 @@ func (s *slot) state() (id string, open bool) {
 	return s.mu.id, s.mu.tree != nil
 }
 
-// enter takes the image's tree for one request, and opens it if need be. Of
-// several that come at once one opens. Leave it with leave.
-func (s *slot) enter(ctx context.Context, open func() (string, *tree, func() error, error)) (*tree, error) {
+// opened is an image that is ready: which one it is, its tree, and how it is
+// closed.
+type opened struct {
+	id    string
+	tree  *tree
+	close func() error
+}
+
+// enter takes the image's tree for one request, and opens it if need be: of several
+// requests that come at once one opens, and what it fails with is for all of them.
+// Leave it with leave.
+func (s *slot) enter(ctx context.Context, open func() (opened, error)) (*tree, error) {
 	for {
-		t, wait, mine := s.claim()
-		if t != nil {
+		if t := s.take(); t != nil {
 			return t, nil
 		}
-		if mine {
-			if err := s.open(open); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		select {
-		case <-wait:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+		if _, err := s.opening.Do(ctx, struct{}{}, func(context.Context) (struct{}, error) { return struct{}{}, s.open(open) }); err != nil {
+			return nil, err
 		}
 	}
 }
 
-func (s *slot) claim() (t *tree, wait chan struct{}, mine bool) {
+func (s *slot) take() *tree {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.tree != nil {
 		s.mu.busy++
-		return s.mu.tree, nil, false
 	}
-	if s.mu.opening != nil {
-		return nil, s.mu.opening, false
-	}
-	s.mu.opening = make(chan struct{})
-	return nil, s.mu.opening, true
+	return s.mu.tree
 }
 
-func (s *slot) open(open func() (string, *tree, func() error, error)) error {
-	id, t, closer, err := open()
+func (s *slot) open(open func() (opened, error)) error {
+	if s.current() != nil {
+		return nil // since the caller looked
+	}
+	o, err := open()
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	close(s.mu.opening)
-	s.mu.opening = nil
-	if err == nil {
-		s.mu.id, s.mu.tree, s.mu.close, s.mu.last = id, t, closer, time.Now()
-	}
-	return err
+	s.mu.opened, s.mu.last = o, time.Now()
+	return nil
 }
 
 func (s *slot) leave() {

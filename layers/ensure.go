@@ -43,19 +43,22 @@ func (l *Layer) here(a *acquired, i int) bool {
 // fetching is the flight that brings span i; it is started if there is none,
 // together with those of the missing spans up to last that follow it, and with
 // what is read ahead.
-func (l *Layer) fetching(ctx context.Context, a *acquired, i, last int) *flight {
+func (l *Layer) fetching(ctx context.Context, a *acquired, i, last int) *pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if f := l.mu.spans[i]; f != nil && !f.stale() {
+	f, mine := l.mu.spans.Join(i)
+	if !mine {
 		return f
 	}
 	r := l.plan(a, i, last)
 	for _, j := range r.spans {
-		l.mu.spans[j] = r.flights[j]
+		r.flights[j] = f
+		if j != i {
+			r.flights[j], _ = l.mu.spans.Join(j)
+		}
 	}
-	f := r.flights[i]
-	if !l.crew.run(ctx, func(ctx context.Context) { l.fetch(ctx, r) }) {
-		r.landAll(l, errClosed())
+	if !l.crew.Run(ctx, func(ctx context.Context) { l.fetch(ctx, r) }) {
+		r.landAll(errClosed())
 	}
 	return f
 }
@@ -64,13 +67,13 @@ func (l *Layer) fetching(ctx context.Context, a *acquired, i, last int) *flight 
 type run struct {
 	a       *acquired
 	spans   []int // ascending, in the address space and in the blob
-	flights map[int]*flight
+	flights map[int]*pending
 	guessed []int // those of spans that nobody demanded
 	end     int64 // of the last span in the blob
 	size    int64 // bytes of the blob
 }
 
-func newRun(a *acquired) *run { return &run{a: a, flights: map[int]*flight{}} }
+func newRun(a *acquired) *run { return &run{a: a, flights: map[int]*pending{}} }
 
 // takes reports whether s, the next missing span, can come with the request.
 func (r *run) takes(s index.Span) bool {
@@ -86,34 +89,25 @@ func (r *run) takes(s index.Span) bool {
 
 func (r *run) add(i int, s index.Span) {
 	r.spans = append(r.spans, i)
-	r.flights[i] = newFlight()
 	if s.In+s.InLen > r.end || len(r.spans) == 1 {
 		r.end = s.In + s.InLen
 		r.size += s.InLen
 	}
 }
 
-// land ends the flight of span i. A flight that failed stays known for a while.
-func (r *run) land(l *Layer, i int, err error) {
-	f := r.flights[i]
-	if f == nil {
-		return
-	}
-	delete(r.flights, i)
-	f.end(err)
-	if err == nil {
-		l.mu.Lock()
-		if l.mu.spans[i] == f {
-			delete(l.mu.spans, i)
-		}
-		l.mu.Unlock()
+// land ends the flight of span i, which is there now.
+func (r *run) land(i int) {
+	if f := r.flights[i]; f != nil {
+		delete(r.flights, i)
+		f.End(struct{}{}, nil)
 	}
 }
 
-func (r *run) landAll(l *Layer, err error) {
+// landAll fails the flights that have not ended.
+func (r *run) landAll(err error) {
 	for i, f := range r.flights {
-		f.end(err)
 		delete(r.flights, i)
+		f.End(struct{}{}, err)
 	}
 }
 
@@ -128,7 +122,7 @@ func (l *Layer) plan(a *acquired, i, last int) *run {
 	from, to := l.reach(a, i, last)
 	for j := from; j < to; j++ {
 		s := a.idx.Span(j)
-		if j != i && (tooLarge(s) || l.here(a, j) || l.busy(j)) {
+		if j != i && (tooLarge(s) || l.here(a, j) || l.mu.spans.Has(j)) {
 			continue
 		}
 		if !r.takes(s) {
@@ -183,10 +177,4 @@ func (l *Layer) presentInput(a *acquired) int64 {
 		return 0
 	}
 	return a.idx.Header().BlobSize * int64(a.data.Present()) / int64(n)
-}
-
-// busy reports whether span i is under way. The caller holds l.mu.
-func (l *Layer) busy(i int) bool {
-	f := l.mu.spans[i]
-	return f != nil && !f.stale()
 }

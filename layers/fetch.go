@@ -27,7 +27,7 @@ const lockPatience = 30 * time.Second
 func (l *Layer) fetch(ctx context.Context, r *run) {
 	lock, err := flock.Open(r.a.lockPath())
 	if err != nil {
-		r.landAll(l, cacheError(l.store.dir, err))
+		r.landAll(cacheError(l.store.dir, err))
 		return
 	}
 	defer lock.Close()
@@ -41,7 +41,7 @@ func (l *Layer) fetch(ctx context.Context, r *run) {
 		}
 		if err != nil {
 			l.note(err)
-			r.landAll(l, err)
+			r.landAll(err)
 			return
 		}
 		rest = rest[n:]
@@ -77,7 +77,7 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.F
 	begun := time.Now()
 	for pause := time.Millisecond; time.Since(begun) < patience; pause = min(2*pause, 20*time.Millisecond) {
 		if r.a.data.Has(i) {
-			r.land(l, i, nil)
+			r.land(i)
 			return nil
 		}
 		if got, err := lock.TryLock(spanfile.SpanLock(i), 1); err != nil {
@@ -123,7 +123,7 @@ func (l *Layer) settle(r *run, spans []int) (missing []int) {
 			r.a.data.Confirm(i)
 		}
 		if r.a.data.Has(i) {
-			r.land(l, i, nil)
+			r.land(i)
 		} else {
 			missing = append(missing, i)
 		}
@@ -193,15 +193,14 @@ func (l *Layer) widen(r *run, spans []int, lock *flock.File) (more []int) {
 			end = max(end, s.In+s.InLen)
 			continue
 		}
-		if tooLarge(s) || l.here(r.a, j) || l.busy(j) {
+		if tooLarge(s) || l.here(r.a, j) || l.mu.spans.Has(j) {
 			continue
 		}
 		if got, err := lock.TryLock(spanfile.SpanLock(j), 1); !got || err != nil {
 			continue
 		}
 		end = max(end, s.In+s.InLen)
-		f := newFlight()
-		r.flights[j], l.mu.spans[j] = f, f
+		r.flights[j], _ = l.mu.spans.Join(j)
 		more = append(more, j)
 	}
 	return more
@@ -255,7 +254,7 @@ func (t *transferer) bring(i int) error {
 		return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the blob make output that does not hold its digest", s.In, s.In+s.InLen)
 	}
 	t.store(i, s, out)
-	t.run.land(t.layer, i, nil)
+	t.run.land(i)
 	return nil
 }
 

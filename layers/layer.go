@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flight"
 	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
@@ -34,7 +36,10 @@ import (
 type Layer struct {
 	store *Store
 	src   Source
-	crew  *crew
+	crew  *flight.Crew
+
+	opening   *flights[struct{}]
+	promotion *flights[struct{}]
 
 	acquired atomic.Pointer[acquired]
 	broken   atomic.Pointer[error] // set when what readers were told turned out wrong
@@ -46,13 +51,23 @@ type Layer struct {
 
 	mu struct {
 		sync.Mutex
-		opening   *flight
-		promotion *flight
-		spans     map[int]*flight // spans under way, and recent failures
-		ahead     readAhead
-		old       []*acquired // forgotten or replaced, still in use
+		spans *flights[int] // spans under way, and recent failures
+		ahead readAhead
+		old   []*acquired // forgotten or replaced, still in use
 	}
 }
+
+// failureMemory is how long a failed fetch stays failed. The kernel asks two or
+// three times for one failed read; only the first shall pay for the attempt.
+const failureMemory = time.Second
+
+// pending is work that callers wait for and that has no value.
+type pending = flight.Flight[struct{}]
+
+// flights is such work by key; failures are kept for failureMemory.
+type flights[K comparable] = flight.Group[K, struct{}]
+
+func newFlights[K comparable]() *flights[K] { return &flights[K]{KeepError: failureMemory} }
 
 // acquired is a layer whose index is known.
 type acquired struct {
@@ -72,8 +87,8 @@ type counters struct {
 }
 
 func newLayer(s *Store, src Source) *Layer {
-	l := &Layer{store: s, src: src, crew: newCrew()}
-	l.mu.spans = map[int]*flight{}
+	l := &Layer{store: s, src: src, crew: flight.NewCrew(), opening: newFlights[struct{}](), promotion: newFlights[struct{}]()}
+	l.mu.spans = newFlights[int]()
 	return l
 }
 
@@ -105,49 +120,35 @@ func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
 		if a := l.acquired.Load(); a != nil {
 			return a, nil
 		}
-		if err := l.wait(ctx, l.opening(ctx)); err != nil {
+		f, mine := l.opening.Join(struct{}{})
+		if mine && !l.crew.Run(ctx, func(ctx context.Context) { f.End(struct{}{}, l.open(ctx)) }) {
+			f.End(struct{}{}, errClosed())
+		}
+		if err := l.wait(ctx, f); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.name(), err)
 		}
 	}
 }
 
 // wait counts the caller as waiting until f ends or ctx does.
-func (l *Layer) wait(ctx context.Context, f *flight) error {
+func (l *Layer) wait(ctx context.Context, f *pending) error {
 	l.count.waiting.Add(1)
 	defer l.count.waiting.Add(-1)
-	return f.wait(ctx)
+	_, err := f.Wait(ctx)
+	return err
 }
 
-// opening is the flight that makes the layer open; it is started if there is
-// none.
-func (l *Layer) opening(ctx context.Context) *flight {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.mu.opening; f != nil && !f.stale() {
-		return f
-	}
-	f := newFlight()
+// open sets l.acquired.
+func (l *Layer) open(ctx context.Context) error {
 	if l.acquired.Load() != nil {
-		f.end(nil)
-		return f
+		return nil // since the caller looked
 	}
-	l.mu.opening = f
-	if !l.crew.run(ctx, func(ctx context.Context) { l.open(ctx, f) }) {
-		f.end(errClosed())
-	}
-	return f
-}
-
-func (l *Layer) open(ctx context.Context, f *flight) {
 	a, err := l.make(ctx)
 	l.note(err)
 	if err == nil {
-		l.mu.Lock()
 		l.acquired.Store(a)
-		l.mu.opening = nil
-		l.mu.Unlock()
 	}
-	f.end(err)
+	return err
 }
 
 // forget takes a layer out of use whose cached bytes contradict its index. The
@@ -186,7 +187,7 @@ func (l *Layer) name() string {
 func errClosed() error { return errkind.New(errkind.Canceled, "the layer cache is closed") }
 
 func (l *Layer) close() error {
-	l.crew.close()
+	l.crew.Close()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var err error

@@ -350,9 +350,7 @@ func TestAFailureIsForgotten(t *testing.T) {
 		t.Fatalf("a failure of just now is asked for again: %v", err)
 	}
 	b.fail.Store(nil)
-	l.mu.Lock()
-	l.mu.opening.ended = l.mu.opening.ended.Add(-2 * failureMemory)
-	l.mu.Unlock()
+	l.opening.KeepError = 0
 	mustHave(t, l, files)
 }
 

@@ -106,7 +106,7 @@ func (l *Layer) pay(ctx context.Context, a *acquired, waited time.Duration) {
 		return
 	}
 	l.store.log.Info("the rest of a layer is fetched", "layer", l.name(), "bytes", rest, "waited", paid)
-	l.crew.run(ctx, func(ctx context.Context) {
+	l.crew.Run(ctx, func(ctx context.Context) {
 		if err := l.fillRest(ctx, a); err != nil {
 			l.paid.Store(0)
 			l.filling.Store(false)

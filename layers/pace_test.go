@@ -65,7 +65,7 @@ func TestALayerThatIsWaitedForLongEnoughIsFetchedWhole(t *testing.T) {
 	}
 	distant(s)
 	l.pay(t.Context(), a, time.Hour)
-	l.crew.wg.Wait()
+	l.crew.Wait()
 	if !a.data.Complete() {
 		t.Fatalf("not complete: %v", a.data)
 	}

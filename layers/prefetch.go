@@ -64,7 +64,7 @@ func (l *Layer) bring(ctx context.Context, a *acquired, first, last int) error {
 		if l.here(a, i) {
 			continue
 		}
-		if err := l.fetching(ctx, a, i, last).wait(ctx); err != nil {
+		if _, err := l.fetching(ctx, a, i, last).Wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -82,7 +82,7 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 		return fresh.close()
 	}
 	l.mu.old = append(l.mu.old, a)
-	clear(l.mu.spans)
+	l.mu.spans = newFlights[int]()
 	if name := dataName(a.idx); name != dataName(fresh.idx) {
 		spanfile.Remove(a.dir, name) // who has it open keeps it
 	}

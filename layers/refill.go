@@ -40,7 +40,7 @@ func (l *Layer) refill(ctx context.Context, r *run) error {
 		return errkind.New(errkind.Corrupt, "the layer decodes to other bytes than before")
 	}
 	r.a.data.Confirm(i)
-	r.land(l, i, nil)
+	r.land(i)
 	return nil
 }
 

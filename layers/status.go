@@ -55,7 +55,7 @@ func (l *Layer) Status() Status {
 	} else if a := l.peek(st.Digest); a != nil {
 		a.describe(&st)
 		a.close()
-	} else if l.indexing() {
+	} else if l.opening.Running(struct{}{}) {
 		st.State = Indexing
 	}
 	if l.broken.Load() != nil {
@@ -65,12 +65,6 @@ func (l *Layer) Status() Status {
 		st.Error = (*err).Error()
 	}
 	return st
-}
-
-func (l *Layer) indexing() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.opening != nil && l.mu.opening.running()
 }
 
 // peek opens the layer as the cache has it, or returns nil.
@@ -173,16 +167,10 @@ func (l *Layer) Fill(ctx context.Context) error {
 
 // promoting joins, or starts, the one promotion that is under way.
 func (l *Layer) promoting(ctx context.Context, a *acquired) error {
-	l.mu.Lock()
-	f := l.mu.promotion
-	if f == nil || f.stale() || !f.running() && f.err == nil {
-		f = newFlight()
-		l.mu.promotion = f
-		if !l.crew.run(ctx, func(ctx context.Context) { f.end(l.promote(ctx, a)) }) {
-			f.end(errClosed())
-		}
+	f, mine := l.promotion.Join(struct{}{})
+	if mine && !l.crew.Run(ctx, func(ctx context.Context) { f.End(struct{}{}, l.promote(ctx, a)) }) {
+		f.End(struct{}{}, errClosed())
 	}
-	l.mu.Unlock()
 	return l.wait(ctx, f)
 }
 

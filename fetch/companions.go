@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +14,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/manifest"
 	"github.com/peelfs/peelfs/fetch/registry"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flight"
 )
 
 // Media types and annotations of SOCI indexes (soci-snapshotter,
@@ -39,20 +39,27 @@ const (
 	maxTableBlob = 64 << 20
 	maxIndexes   = 4 // SOCI indexes of one image that are looked at
 
-	besideTimeout = 30 * time.Second // of finding something; the layers themselves do without
-	besideMemory  = time.Minute      // how long a failure to find it stays one
+	searchTimeout = 30 * time.Second // of finding something; the layers themselves do without
+	searchMemory  = time.Minute      // how long a failure to find it stays one
 )
 
-// beside is what others have put beside an image to make its layers readable
-// piece by piece. Nothing is asked for before a layer needs it.
-type beside struct {
+// companions are the artifacts that others have put beside an image to make its
+// layers readable piece by piece: SOCI indexes, and images of tables of contents.
+// Nothing is asked for before a layer needs it.
+type companions struct {
 	client *Client
 	ref    Reference
 	image  digest.Digest // of the image's manifest
 	raw    []byte        // that manifest
 
-	ztocs, tables search
+	ztocs, tables *search
 }
+
+// search is one search for all layers of an image. What it found, or that there is
+// nothing, stays; a failure does for searchMemory.
+type search = flight.Group[struct{}, found]
+
+func newSearch() *search { return &search{KeepValue: flight.Forever, KeepError: searchMemory} }
 
 // attach gives the layers of img the ways to what lies beside it.
 func (c *Client) attach(img *Image, ref Reference) {
@@ -64,17 +71,18 @@ func (c *Client) attach(img *Image, ref Reference) {
 	if !manifest.IsImage(img.MediaType) {
 		return
 	}
-	b := &beside{client: c, ref: ref, image: img.ManifestDigest, raw: img.RawManifest}
+	own := &companions{client: c, ref: ref, image: img.ManifestDigest, raw: img.RawManifest,
+		ztocs: newSearch(), tables: newSearch()}
 	for i := range img.Layers {
 		d := img.Layers[i].Descriptor.Digest
 		if c.cfg.SOCI != "off" {
 			img.Layers[i].Ztoc = func(ctx context.Context) ([]byte, error) {
-				return b.get(ctx, &b.ztocs, b.findZtocs, d, maxZtoc)
+				return own.get(ctx, own.ztocs, own.findZtocs, d, maxZtoc)
 			}
 		}
 		if ref.Tag() != "" {
 			img.Layers[i].Table = func(ctx context.Context) ([]byte, error) {
-				return b.get(ctx, &b.tables, b.findTables, d, maxTableBlob)
+				return own.get(ctx, own.tables, own.findTables, d, maxTableBlob)
 			}
 		}
 	}
@@ -84,11 +92,11 @@ func (c *Client) attach(img *Image, ref Reference) {
 type found map[digest.Digest]Descriptor
 
 // get returns what the search finds about a layer, verified; nil if nothing.
-func (b *beside) get(ctx context.Context, s *search, find func(context.Context, source) (found, error), layer digest.Digest, limit int64) ([]byte, error) {
-	all, err := s.do(ctx, func(ctx context.Context) (found, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, besideTimeout, errkind.New(errkind.Timeout, "no answer in %v", besideTimeout))
+func (c *companions) get(ctx context.Context, s *search, find func(context.Context, source) (found, error), layer digest.Digest, limit int64) ([]byte, error) {
+	all, err := s.Do(ctx, struct{}{}, func(ctx context.Context) (found, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errkind.New(errkind.Timeout, "no answer in %v", searchTimeout))
 		defer cancel()
-		src, err := b.client.source(ctx, b.ref)
+		src, err := c.client.source(ctx, c.ref)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +106,7 @@ func (b *beside) get(ctx context.Context, s *search, find func(context.Context, 
 	if err != nil || !ok {
 		return nil, err
 	}
-	src, err := b.client.source(ctx, b.ref)
+	src, err := c.client.source(ctx, c.ref)
 	if err != nil {
 		return nil, err
 	}
@@ -125,26 +133,26 @@ func blobOf(ctx context.Context, src source, d Descriptor, limit int64) ([]byte,
 
 // findZtocs finds the image's SOCI index: the one that its manifest names, or,
 // unless only that is wanted, one that names the manifest.
-func (b *beside) findZtocs(ctx context.Context, src source) (found, error) {
+func (c *companions) findZtocs(ctx context.Context, src source) (found, error) {
 	var m ocispec.Manifest
-	if err := json.Unmarshal(b.raw, &m); err != nil {
+	if err := json.Unmarshal(c.raw, &m); err != nil {
 		return nil, errkind.New(errkind.Corrupt, "manifest: %w", err)
 	}
 	if named := digest.Digest(m.Annotations[sociIndexDigest]); named != "" {
-		return b.readIndex(ctx, src, Descriptor{Digest: named}, sociV2)
+		return c.readIndex(ctx, src, Descriptor{Digest: named}, sociV2)
 	}
-	if b.client.cfg.SOCI == "v2" {
+	if c.client.cfg.SOCI == "v2" {
 		return nil, nil
 	}
-	list, err := b.referrers(ctx, src)
+	list, err := c.referrers(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	all := found{}
 	for _, d := range list[:min(len(list), maxIndexes)] {
-		more, err := b.readIndex(ctx, src, d, sociV1)
+		more, err := c.readIndex(ctx, src, d, sociV1)
 		if errkind.Is(err, errkind.NotFound) || errkind.Is(err, errkind.Corrupt) || errkind.Is(err, errkind.Unsupported) {
-			b.client.log.Warn("a SOCI index is not used", "image", b.ref.Familiar(), "index", d.Digest, "reason", err)
+			c.client.log.Warn("a SOCI index is not used", "image", c.ref.Familiar(), "index", d.Digest, "reason", err)
 			continue
 		}
 		if err != nil {
@@ -160,14 +168,14 @@ func (b *beside) findZtocs(ctx context.Context, src source) (found, error) {
 }
 
 // referrers are the SOCI indexes that name the image's manifest.
-func (b *beside) referrers(ctx context.Context, src source) ([]Descriptor, error) {
+func (c *companions) referrers(ctx context.Context, src source) ([]Descriptor, error) {
 	if r, ok := src.(repository); ok {
-		list, err := r.Referrers(ctx, b.image, sociV1)
+		list, err := r.Referrers(ctx, c.image, sociV1)
 		if !errkind.Is(err, errkind.NotFound) {
 			return list, err
 		}
 	}
-	d, err := tagged(ctx, src, registry.ReferrersTag(b.image))
+	d, err := tagged(ctx, src, registry.ReferrersTag(c.image))
 	if errkind.Is(err, errkind.NotFound) {
 		return nil, nil
 	}
@@ -209,8 +217,8 @@ func verified(ctx context.Context, src source, d Descriptor) (Descriptor, error)
 }
 
 // readIndex reads a SOCI index of the given version.
-func (b *beside) readIndex(ctx context.Context, src source, d Descriptor, version string) (found, error) {
-	cached, ok := b.client.cache.Get(d.Digest, manifest.MaxManifest)
+func (c *companions) readIndex(ctx context.Context, src source, d Descriptor, version string) (found, error) {
+	cached, ok := c.client.cache.Get(d.Digest, manifest.MaxManifest)
 	if ok {
 		d.Data = cached
 	} else {
@@ -218,7 +226,7 @@ func (b *beside) readIndex(ctx context.Context, src source, d Descriptor, versio
 		if d, err = verified(ctx, src, d); err != nil {
 			return nil, err
 		}
-		if err := b.client.cache.Put(d.Digest, d.Data); err != nil {
+		if err := c.client.cache.Put(d.Digest, d.Data); err != nil {
 			return nil, err
 		}
 	}
@@ -229,7 +237,7 @@ func (b *beside) readIndex(ctx context.Context, src source, d Descriptor, versio
 	if m.ArtifactType != version && m.Config.MediaType != version {
 		return nil, errkind.New(errkind.Unsupported, "%s is no SOCI index of type %s", d.Digest, version)
 	}
-	if version == sociV1 && (m.Subject == nil || m.Subject.Digest != b.image) {
+	if version == sociV1 && (m.Subject == nil || m.Subject.Digest != c.image) {
 		return nil, errkind.New(errkind.Corrupt, "SOCI index %s is about another image", d.Digest)
 	}
 	return byAnnotation(m.Layers, sociLayerDigest), nil
@@ -251,8 +259,8 @@ func byAnnotation(blobs []Descriptor, key string) found {
 // findTables finds the image that holds the tables of contents of eStargz layers.
 // It is beside the image's tag, and what it says is checked against the digest in
 // the layer's descriptor.
-func (b *beside) findTables(ctx context.Context, src source) (found, error) {
-	d, err := tagged(ctx, src, b.ref.Tag()+stargzSuffix)
+func (c *companions) findTables(ctx context.Context, src source) (found, error) {
+	d, err := tagged(ctx, src, c.ref.Tag()+stargzSuffix)
 	if errkind.Is(err, errkind.NotFound) {
 		return nil, nil
 	}
@@ -267,63 +275,4 @@ func (b *beside) findTables(ctx context.Context, src source) (found, error) {
 		return nil, errkind.New(errkind.Corrupt, "image of tables: %w", err)
 	}
 	return byAnnotation(m.Layers, stargzLayer), nil
-}
-
-// search is done once for all layers of an image: who comes while it is under way
-// waits for it, and a failure is remembered for besideMemory. What was found, or
-// that nothing was, stays.
-type search struct {
-	mu struct {
-		sync.Mutex
-		last *result
-	}
-}
-
-// result is of one attempt; its other fields are set when done is closed.
-type result struct {
-	done  chan struct{}
-	found found
-	err   error
-	until time.Time // when a failure is forgotten; zero if it was the caller's own
-}
-
-func (s *search) do(ctx context.Context, find func(context.Context) (found, error)) (found, error) {
-	for {
-		r, mine := s.join()
-		if mine {
-			r.found, r.err = find(ctx)
-			r.until = time.Now().Add(besideMemory)
-			if ctx.Err() != nil { // it is the caller who gave up, not the others
-				r.until = time.Time{}
-			}
-			close(r.done)
-			return r.found, r.err
-		}
-		select {
-		case <-r.done:
-			if r.err == nil || !r.until.IsZero() {
-				return r.found, r.err
-			}
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// join is the attempt to wait for, or a new one that the caller is to make.
-func (s *search) join() (r *result, mine bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if r = s.mu.last; r != nil {
-		select {
-		case <-r.done:
-			if r.err == nil || time.Now().Before(r.until) {
-				return r, false
-			}
-		default:
-			return r, false
-		}
-	}
-	s.mu.last = &result{done: make(chan struct{})}
-	return s.mu.last, true
 }
