@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
 // How much is asked for at once, in bytes of the blob.
@@ -68,12 +69,15 @@ type run struct {
 	a       *acquired
 	spans   []int // ascending, in the address space and in the blob
 	flights map[int]*pending
-	guessed []int // those of spans that nobody demanded
-	end     int64 // of the last span in the blob
-	size    int64 // bytes of the blob
+	held    map[int]*spanfile.Held // locks of spans that have not landed
+	guessed []int                  // those of spans that nobody demanded
+	end     int64                  // of the last span in the blob
+	size    int64                  // bytes of the blob
 }
 
-func newRun(a *acquired) *run { return &run{a: a, flights: map[int]*pending{}} }
+func newRun(a *acquired) *run {
+	return &run{a: a, flights: map[int]*pending{}, held: map[int]*spanfile.Held{}}
+}
 
 // takes reports whether s, the next missing span, can come with the request.
 func (r *run) takes(s index.Span) bool {
@@ -95,8 +99,10 @@ func (r *run) add(i int, s index.Span) {
 	}
 }
 
-// land ends the flight of span i, which is there now.
+// land ends the flight of span i, which is there now, and gives its lock back.
 func (r *run) land(i int) {
+	r.held[i].Release()
+	delete(r.held, i)
 	if f := r.flights[i]; f != nil {
 		delete(r.flights, i)
 		f.End(struct{}{}, nil)

@@ -12,7 +12,6 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -25,19 +24,13 @@ const lockPatience = 30 * time.Second
 // fetch brings the spans of r and ends their flights. Between processes, the
 // span locks say who does it.
 func (l *Layer) fetch(ctx context.Context, r *run) {
-	lock, err := flock.Open(r.a.lockPath())
-	if err != nil {
-		r.landAll(cacheError(l.store.dir, err))
-		return
-	}
-	defer lock.Close()
+	defer r.release()
 	for rest := r.spans; len(rest) > 0; {
-		n, err := lockPrefix(lock, rest)
+		n, err := r.lock(rest)
 		if err == nil && n == 0 {
-			n, err = 1, l.fetchContended(ctx, r, rest[0], lock)
+			n, err = 1, l.fetchContended(ctx, r, rest[0])
 		} else if err == nil {
-			err = l.fetchLocked(ctx, r, rest[:n], lock)
-			unlock(lock, rest[:n])
+			err = l.fetchLocked(ctx, r, rest[:n])
 		}
 		if err != nil {
 			l.note(err)
@@ -49,27 +42,33 @@ func (l *Layer) fetch(ctx context.Context, r *run) {
 	l.note(nil)
 }
 
-// lockPrefix takes the locks of spans up to the first that somebody else has.
-func lockPrefix(lock *flock.File, spans []int) (int, error) {
+// lock takes the locks of spans up to the first that somebody else has, and tells
+// how many it took.
+func (r *run) lock(spans []int) (int, error) {
 	for n, i := range spans {
-		if got, err := lock.TryLock(spanfile.SpanLock(i), 1); err != nil {
+		h, err := r.a.data.TryLock(i)
+		if err != nil {
 			return 0, err
-		} else if !got {
+		}
+		if h == nil {
 			return n, nil
 		}
+		r.held[i] = h
 	}
 	return len(spans), nil
 }
 
-func unlock(lock *flock.File, spans []int) {
-	for _, i := range spans {
-		_ = lock.Unlock(spanfile.SpanLock(i), 1) // closing the file unlocks too
+// release gives all locks back that are left.
+func (r *run) release() {
+	for _, h := range r.held {
+		h.Release()
 	}
+	clear(r.held)
 }
 
 // fetchContended waits for another process to fill span i, or for its turn. A
 // span that is too large for memory is waited for however long it takes.
-func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.File) error {
+func (l *Layer) fetchContended(ctx context.Context, r *run, i int) error {
 	patience := lockPatience
 	if tooLarge(r.a.idx.Span(i)) {
 		patience = math.MaxInt64
@@ -80,11 +79,11 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.F
 			r.land(i)
 			return nil
 		}
-		if got, err := lock.TryLock(spanfile.SpanLock(i), 1); err != nil {
+		if n, err := r.lock([]int{i}); err != nil || n == 1 {
+			if err == nil {
+				err = l.fetchLocked(ctx, r, []int{i})
+			}
 			return err
-		} else if got {
-			defer unlock(lock, []int{i})
-			return l.fetchLocked(ctx, r, []int{i}, lock)
 		}
 		select {
 		case <-ctx.Done():
@@ -92,35 +91,36 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int, lock *flock.F
 		case <-time.After(pause):
 		}
 	}
-	return l.fetchLocked(ctx, r, []int{i}, nil)
+	return l.fetchLocked(ctx, r, []int{i})
 }
 
-// fetchLocked brings spans, whose locks lock holds; with nil nobody holds them,
-// and nothing may be written to the disk.
-func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int, lock *flock.File) error {
-	if lock != nil {
-		spans = l.settle(r, spans)
-	}
-	if len(spans) == 0 {
+// fetchLocked brings spans: to the disk those whose locks r holds, to memory the
+// others.
+func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int) error {
+	if spans = l.settle(r, spans); len(spans) == 0 {
 		return nil
 	}
-	if tooLarge(r.a.idx.Span(spans[0])) {
-		return l.refill(ctx, r)
+	if i := spans[0]; tooLarge(r.a.idx.Span(i)) {
+		return l.refill(ctx, r, r.held[i])
 	}
-	err := l.transfer(ctx, r, spans, lock)
+	err := l.transfer(ctx, r, spans)
 	if errkind.Is(err, errkind.Corrupt) && ctx.Err() == nil {
 		l.store.log.Warn("bytes from the source are wrong and are fetched again", "layer", l.name(), "error", err)
-		err = l.transfer(ctx, r, r.pending(spans), lock)
+		err = l.transfer(ctx, r, r.pending(spans))
 	}
 	return err
 }
 
 // settle lands the spans that are there already: another process was faster, or
-// they are from before a reboot and still hold their digests.
+// they are suspect and still hold their checksums.
 func (l *Layer) settle(r *run, spans []int) (missing []int) {
 	for _, i := range spans {
-		if r.a.data.Suspect(i) && l.intact(r.a, i) {
-			r.a.data.Confirm(i)
+		if h := r.held[i]; h != nil && r.a.data.Suspect(i) && !tooLarge(r.a.idx.Span(i)) {
+			if v, sum := r.a.check(i); v == right {
+				if err := h.Confirm(sum); err != nil {
+					l.store.log.Warn("a span of the cache cannot be confirmed", "layer", l.name(), "error", err)
+				}
+			}
 		}
 		if r.a.data.Has(i) {
 			r.land(i)
@@ -143,7 +143,7 @@ func (r *run) pending(spans []int) (rest []int) {
 
 // transfer asks for the range of the blob that spans need, in one request, and
 // decodes, verifies, stores and lands them one by one as their bytes come.
-func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.File) error {
+func (l *Layer) transfer(ctx context.Context, r *run, spans []int) error {
 	if len(spans) == 0 {
 		return nil
 	}
@@ -160,13 +160,11 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.F
 		defer body.Close()
 		answered = time.Now()
 	}
-	if at < in && lock != nil {
-		more := l.widen(r, spans, lock)
-		defer unlock(lock, more)
-		spans = append(more, spans...)
+	if at < in && r.held[spans[0]] != nil {
+		spans = append(l.widen(r, spans), spans...)
 		slices.Sort(spans)
 	}
-	t := &transferer{layer: l, run: r, in: input{body: body, pos: at, count: &l.count}, mine: lock != nil}
+	t := &transferer{layer: l, run: r, in: input{body: body, pos: at, count: &l.count}}
 	for _, i := range spans {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -183,7 +181,7 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int, lock *flock.F
 
 // widen adds to r whatever else is missing, and returns it: a server that ignores
 // ranges sends the whole blob, and no byte of it should be sent twice.
-func (l *Layer) widen(r *run, spans []int, lock *flock.File) (more []int) {
+func (l *Layer) widen(r *run, spans []int) (more []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	end := int64(0)
@@ -196,7 +194,7 @@ func (l *Layer) widen(r *run, spans []int, lock *flock.File) (more []int) {
 		if tooLarge(s) || l.here(r.a, j) || l.mu.spans.Has(j) {
 			continue
 		}
-		if got, err := lock.TryLock(spanfile.SpanLock(j), 1); !got || err != nil {
+		if n, err := r.lock([]int{j}); n == 0 || err != nil {
 			continue
 		}
 		end = max(end, s.In+s.InLen)
@@ -231,7 +229,6 @@ type transferer struct {
 	layer *Layer
 	run   *run
 	in    input
-	mine  bool
 	dec   decoder
 }
 
@@ -261,14 +258,9 @@ func (t *transferer) bring(i int) error {
 // store keeps a verified span on disk, or in memory where that cannot be.
 func (t *transferer) store(i int, s index.Span, out []byte) {
 	l := t.layer
-	if t.mine && !l.store.opt.IndexOnly {
-		err := t.run.a.data.Write(out, s.Out)
+	if h := t.run.held[i]; h != nil && !l.store.opt.IndexOnly {
+		err := t.keep(h, s, out)
 		if err == nil {
-			if _, guess := slices.BinarySearch(t.run.guessed, i); guess {
-				t.run.a.data.ConfirmUnread(i)
-			} else {
-				t.run.a.data.Confirm(i)
-			}
 			l.store.room.used(int64(len(out)))
 			l.unkept.Store(nil)
 			return
@@ -281,23 +273,15 @@ func (t *transferer) store(i int, s index.Span, out []byte) {
 	l.store.held.put(heldKey{t.run.a, i}, out)
 }
 
-// holds reports whether out is the output of span s.
-func holds(s index.Span, out []byte) bool {
-	if s.DigestOf == index.DigestOutput {
-		return sha256.Sum256(out) == s.Digest
+// keep writes a span whose lock is held, and shows it.
+func (t *transferer) keep(h *spanfile.Held, s index.Span, out []byte) error {
+	if err := h.Write(out, s.Out); err != nil {
+		return err
 	}
-	return s.Sum == 0 || xxh3.Hash(out) == s.Sum
-}
-
-// intact reports whether span i stands on disk as it should. A span too long
-// for memory is not worth the look: it is fetched.
-func (l *Layer) intact(a *acquired, i int) bool {
-	s := a.idx.Span(i)
-	if tooLarge(s) || s.Sum == 0 && s.DigestOf != index.DigestOutput {
-		return false
+	if _, guess := slices.BinarySearch(t.run.guessed, h.Span()); guess {
+		return h.ConfirmUnread(xxh3.Hash(out))
 	}
-	buf := make([]byte, s.OutLen)
-	return a.data.ReadRaw(buf, s.Out) == nil && holds(s, buf)
+	return h.Confirm(xxh3.Hash(out))
 }
 
 // input reads ranges of a blob, ascending, out of a body that begins at or

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/peelfs/peelfs/internal/flock"
-	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -138,9 +137,9 @@ func stat(dir string) storedLayer {
 	return d
 }
 
-// withLease runs fn if nobody has the layer open, and keeps everybody out while
-// it runs; it reports whether fn ran.
-func withLease(dir string, fn func()) bool {
+// withLease runs fn with the layer's lock file if nobody has the layer open, and
+// keeps everybody out while it runs; it reports whether fn ran.
+func withLease(dir string, fn func(lock *flock.File)) bool {
 	lock, err := flock.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		return false
@@ -149,17 +148,19 @@ func withLease(dir string, fn func()) bool {
 	if got, err := lock.TryLock(leaseLock, 1); !got || err != nil {
 		return false
 	}
-	fn()
+	fn(lock)
 	return true
 }
 
 // dropIdle removes the data of a layer that nobody has open.
 func (s *Store) dropIdle(d storedLayer, _ int64) (freed int64) {
-	withLease(d.dir, func() {
+	withLease(d.dir, func(lock *flock.File) {
 		for _, name := range spanfile.Names(d.dir) {
-			spanfile.Remove(d.dir, name)
+			if err := spanfile.Remove(d.dir, name, lock); err != nil {
+				s.log.Warn("data stays in the cache", "directory", d.dir, "error", err)
+			}
 		}
-		freed = d.data
+		freed = d.data - stat(d.dir).data
 	})
 	return freed
 }
@@ -169,21 +170,10 @@ func (s *Store) dropSpans(d storedLayer, want int64) int64  { return s.evict(d, 
 
 // evict drops spans of a layer that may be in use.
 func (s *Store) evict(d storedLayer, want int64, force bool) (freed int64) {
-	idx, err := index.Open(filepath.Join(d.dir, indexName))
+	a, err := s.open(d.dir)
 	if err != nil {
 		return 0
 	}
-	defer idx.Close()
-	lock, err := flock.Open(filepath.Join(d.dir, lockName))
-	if err != nil {
-		return 0
-	}
-	defer lock.Close()
-	h := idx.Header()
-	data, err := spanfile.Open(d.dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
-	if err != nil {
-		return 0
-	}
-	defer data.Close()
-	return data.Evict(func(i int) (int64, int64) { s := idx.Span(i); return s.Out, s.OutLen }, min(want, math.MaxInt64/2), force, lock)
+	defer a.close()
+	return a.data.Evict(min(want, math.MaxInt64/2), force)
 }

@@ -2,16 +2,15 @@ package layers
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
@@ -40,8 +39,8 @@ func (s *Store) List() []Cached {
 	var all []Cached
 	for _, d := range s.stored() {
 		c := Cached{Digest: digestOf(d.dir), State: Cold, Index: d.index, Data: d.data, Used: d.used, Pinned: pinned(d.dir)}
-		c.InUse = !withLease(d.dir, func() {})
-		if a := s.open(d.dir); a != nil {
+		c.InUse = !withLease(d.dir, func(*flock.File) {})
+		if a, err := s.open(d.dir); err == nil {
 			a.describe(&c.Status)
 			c.State, c.Format = c.Status.State, c.Status.Format
 			a.close()
@@ -61,25 +60,25 @@ func (s *Store) has(d digest.Digest) bool {
 	return err == nil
 }
 
-// open opens what is in a layer's directory, without a lease; nil if it cannot.
-func (s *Store) open(dir string) *acquired {
+// open opens what is in a layer's directory, without a lease. The error is
+// fs.ErrNotExist if there is no index, and Corrupt if there is a wrong one.
+func (s *Store) open(dir string) (*acquired, error) {
 	idx, err := index.Open(filepath.Join(dir, indexName))
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	lock, err := flock.Open(filepath.Join(dir, lockName))
 	if err != nil {
 		idx.Close()
-		return nil
+		return nil, err
 	}
-	h := idx.Header()
-	data, err := spanfile.Open(dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
+	data, err := spanfile.Open(dir, layoutOf(idx), lock)
 	if err != nil {
 		idx.Close()
 		lock.Close()
-		return nil
+		return nil, err
 	}
-	return &acquired{dir: dir, idx: idx, data: data, lock: lock}
+	return &acquired{dir: dir, idx: idx, data: data, lock: lock}, nil
 }
 
 func digestOf(dir string) digest.Digest {
@@ -163,7 +162,7 @@ func (s *Store) pruneOne(d storedLayer, opt PruneOptions) (freed int64, done boo
 		}
 		return s.evict(d, math.MaxInt64/2, true), true, nil
 	}
-	done = withLease(d.dir, func() {
+	done = withLease(d.dir, func(*flock.File) {
 		if !opt.DryRun {
 			err = os.RemoveAll(d.dir)
 		}
@@ -181,72 +180,128 @@ type Problem struct {
 	Detail string        `json:"problem"`
 }
 
-// Verify reads everything in the cache again and compares it with its digests.
+// Verified tells what Verify found to be right, or impossible to say.
+type Verified struct {
+	Bytes int64 // read and found right
+
+	// Unknown counts spans of which nobody kept a checksum, as programs before
+	// this one left them. They are dropped, and fetched anew when they are needed.
+	Unknown int
+}
+
+// Verify reads everything in the cache again and compares it with its checksums.
 // What is wrong is dropped, so that it is fetched anew when it is needed, and
-// told to report. Verified counts the bytes that are right.
-func (s *Store) Verify(ctx context.Context, report func(Problem)) (verified int64, err error) {
+// told to report. Other processes may use the cache at the same time: a span that
+// one of them is changing is waited for, until ctx ends.
+func (s *Store) Verify(ctx context.Context, report func(Problem)) (v Verified, err error) {
 	for _, d := range s.stored() {
 		if d.index == 0 {
 			continue
 		}
-		n, err := s.verifyLayer(ctx, d.dir, report)
-		verified += n
-		if err != nil {
-			return verified, err
+		if err := s.verifyLayer(ctx, d.dir, &v, report); err != nil {
+			return v, err
 		}
 	}
-	return verified, nil
+	return v, nil
 }
 
-func (s *Store) verifyLayer(ctx context.Context, dir string, report func(Problem)) (int64, error) {
-	a := s.open(dir)
-	if a == nil {
-		report(Problem{Digest: digestOf(dir), Detail: "the index is damaged; it is removed"})
-		return 0, removeIfThere(filepath.Join(dir, indexName))
+func (s *Store) verifyLayer(ctx context.Context, dir string, v *Verified, report func(Problem)) error {
+	a, err := s.open(dir)
+	if errkind.Is(err, errkind.Corrupt) {
+		var removed bool
+		if removed, err = s.removeIndex(ctx, dir); removed && err == nil {
+			report(Problem{Digest: digestOf(dir), Detail: "the index is damaged; it is removed"})
+		}
+		return err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody removes the layer
+	}
+	if err != nil {
+		return err
 	}
 	defer a.close()
-	var n int64
 	var bad []int
 	for i := range a.idx.Spans() {
-		if err := ctx.Err(); err != nil {
-			return n, err
+		found, err := a.verifySpan(ctx, i, v)
+		if err != nil {
+			return err
 		}
-		if !a.data.Has(i) && !a.data.Suspect(i) {
-			continue
-		}
-		if ok, err := a.verifySpan(i); err != nil {
-			return n, err
-		} else if !ok {
-			a.data.Doubt(i)
+		if found == wrong {
 			bad = append(bad, i)
-			continue
 		}
-		a.data.Confirm(i)
-		n += a.idx.Span(i).OutLen
 	}
 	if len(bad) > 0 {
 		report(Problem{digestOf(dir), bad, fmt.Sprintf("%d of %d spans are wrong; they are dropped", len(bad), a.idx.Spans())})
 	}
-	return n, nil
+	return nil
 }
 
-// verifySpan reads a span of any length.
-func (a *acquired) verifySpan(i int) (bool, error) {
-	s := a.idx.Span(i)
-	sum, strong := xxh3.New(), sha256.New()
-	buf := make([]byte, min(s.OutLen, 1<<20))
-	for off := s.Out; off < s.Out+s.OutLen; off += int64(len(buf)) {
-		buf = buf[:min(int64(len(buf)), s.Out+s.OutLen-off)]
-		if err := a.data.ReadRaw(buf, off); err != nil {
-			return false, errkind.New(errkind.Internal, "read of the cache: %w", err)
+// removeIndex removes the index in dir if it is damaged, which it may no longer
+// be when nobody else makes one.
+func (s *Store) removeIndex(ctx context.Context, dir string) (bool, error) {
+	lock, err := flock.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close()
+	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+		return false, err
+	}
+	idx, err := index.Open(filepath.Join(dir, indexName))
+	if err == nil {
+		return false, idx.Close()
+	}
+	if !errkind.Is(err, errkind.Corrupt) {
+		return false, nil
+	}
+	return true, removeIfThere(filepath.Join(dir, indexName))
+}
+
+// verifySpan compares span i with its checksum under its lock, and confirms or
+// drops it. What it returns is unknown as well if the span is not on disk.
+func (a *acquired) verifySpan(ctx context.Context, i int, v *Verified) (verdict, error) {
+	h, err := a.lockStored(ctx, i)
+	if h == nil {
+		return unknown, err
+	}
+	defer h.Release()
+	found, sum := a.check(i)
+	switch found {
+	case right:
+		v.Bytes += a.idx.Span(i).OutLen
+		if a.data.Suspect(i) {
+			err = h.ConfirmUnread(sum)
 		}
-		sum.Write(buf)
-		if s.DigestOf == index.DigestOutput {
-			strong.Write(buf)
+	case unknown:
+		v.Unknown++
+		fallthrough
+	case wrong:
+		h.Drop()
+	}
+	return found, err
+}
+
+// lockStored takes the lock of span i as soon as nobody else has it; it returns
+// nil if the span is not on disk, or no longer.
+func (a *acquired) lockStored(ctx context.Context, i int) (*spanfile.Held, error) {
+	stored := func() bool { return a.data.Has(i) || a.data.Suspect(i) }
+	for pause := time.Millisecond; stored(); pause = min(2*pause, 20*time.Millisecond) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		h, err := a.data.TryLock(i)
+		if err != nil || h != nil && stored() {
+			return h, err
+		}
+		h.Release()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
 		}
 	}
-	if s.DigestOf == index.DigestOutput {
-		return [32]byte(strong.Sum(nil)) == s.Digest, nil
-	}
-	return s.Sum == 0 || sum.Sum64() == s.Sum, nil
+	return nil, ctx.Err()
 }

@@ -153,7 +153,7 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 		idx.Close()
 		return nil, wrongDiffID(l.src, h.DiffID)
 	}
-	data, err := spanfile.Open(dir, dataName(idx), idx.Spans(), h.SpaceSize, lock)
+	data, err := spanfile.Open(dir, layoutOf(idx), lock)
 	if err != nil {
 		idx.Close()
 		return nil, cacheError(l.store.dir, err)

@@ -84,7 +84,9 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 	l.mu.old = append(l.mu.old, a)
 	l.mu.spans = newFlights[int]()
 	if name := dataName(a.idx); name != dataName(fresh.idx) {
-		spanfile.Remove(a.dir, name) // who has it open keeps it
+		if err := spanfile.Remove(a.dir, name, a.lock); err != nil {
+			l.store.log.Warn("data that is of no use stays", "layer", l.name(), "error", err)
+		}
 	}
 	return nil
 }

@@ -7,13 +7,17 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
 // refill brings the one span of r, which is too large for memory: it reads the
 // blob from its start and writes the span to the disk as it comes. The span shows
-// only when the whole blob held its digest. The caller holds the span's lock.
-func (l *Layer) refill(ctx context.Context, r *run) error {
-	i := r.spans[0]
+// only when the whole blob held its digest. h is its lock.
+func (l *Layer) refill(ctx context.Context, r *run, h *spanfile.Held) error {
+	if h == nil {
+		return errkind.New(errkind.Internal, "a span is written without its lock")
+	}
+	i := h.Span()
 	l.count.requests.Add(1)
 	body, at, err := l.src.Blob.ReadRange(ctx, 0, -1)
 	if err != nil {
@@ -23,14 +27,14 @@ func (l *Layer) refill(ctx context.Context, r *run) error {
 	if at != 0 {
 		return errkind.New(errkind.Internal, "the blob begins at byte %d", at)
 	}
-	h := r.a.idx.Header()
-	feed := newFeeder(body, h.BlobDigest.Algorithm(), &l.count)
-	w := &refiller{a: r.a, span: r.a.idx.Span(i), room: l.store.room}
+	blob := r.a.idx.Header().BlobDigest
+	feed := newFeeder(body, blob.Algorithm(), &l.count)
+	w := &refiller{held: h, span: r.a.idx.Span(i), room: l.store.room}
 	scanErr := l.pipeline(ctx, feed, &scanned{}, w, false)
 	if scanErr != nil && !errkind.Is(scanErr, errkind.Corrupt) {
 		return scanErr
 	}
-	if got, _ := feed.digest(); got != h.BlobDigest {
+	if got, _ := feed.digest(); got != blob {
 		return errkind.New(errkind.Corrupt, "the bytes that the source sent have the digest %s", got)
 	}
 	if scanErr != nil {
@@ -39,14 +43,16 @@ func (l *Layer) refill(ctx context.Context, r *run) error {
 	if w.span.Sum != 0 && w.sum.Sum64() != w.span.Sum {
 		return errkind.New(errkind.Corrupt, "the layer decodes to other bytes than before")
 	}
-	r.a.data.Confirm(i)
+	if err := h.Confirm(w.sum.Sum64()); err != nil {
+		return writeError(err)
+	}
 	r.land(i)
 	return nil
 }
 
 // refiller is a third stage that writes one span.
 type refiller struct {
-	a    *acquired
+	held *spanfile.Held
 	span index.Span
 	room *janitor
 	sum  xxh3.Hasher
@@ -74,7 +80,7 @@ func (w *refiller) take(b []byte) error {
 	b = b[from-off : to-off]
 	_, _ = w.sum.Write(b) // never fails
 	w.room.used(int64(len(b)))
-	if err := w.a.data.Write(b, from); err != nil {
+	if err := w.held.Write(b, from); err != nil {
 		return writeError(err)
 	}
 	return nil

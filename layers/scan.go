@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/index"
 	tarscan "github.com/peelfs/peelfs/layers/scan"
 	"github.com/peelfs/peelfs/layers/spanfile"
@@ -56,7 +57,13 @@ func (p *scanned) writeIndex(w io.Writer) error {
 
 // adopt moves the data to the layer's directory, complete.
 func (p *scanned) adopt(dir string) error {
-	if err := spanfile.Adopt(dir, p.header.Space.String(), len(p.spans), p.data.Name()); err != nil {
+	lock, err := flock.Open(filepath.Join(dir, lockName))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	layout := spanfile.Layout{Space: p.header.Space.String(), Size: p.header.SpaceSize, Spans: len(p.spans)}
+	if err := spanfile.Adopt(dir, layout, p.data.Name(), lock); err != nil {
 		return err
 	}
 	p.data.renamed = true

@@ -230,7 +230,8 @@ func prunedTable(w io.Writer, p layers.Pruned, dryRun bool) error {
 
 // verified has the keys of `peelfs cache verify --format json`.
 type verified struct {
-	Bytes    int64            `json:"bytes"` // read and found right
+	Bytes    int64            `json:"bytes"`   // read and found right
+	Unknown  int              `json:"unknown"` // spans without a checksum, dropped
 	Problems []layers.Problem `json:"problems"`
 }
 
@@ -243,8 +244,8 @@ wrong is dropped, so that it is fetched anew when it is needed; the exit code is
 		Args: wrong(cobra.NoArgs),
 		RunE: a.storeE(func(ctx context.Context, _ *session, store *layers.Store) error {
 			v := verified{Problems: []layers.Problem{}}
-			var err error
-			v.Bytes, err = store.Verify(ctx, func(p layers.Problem) { v.Problems = append(v.Problems, p) })
+			found, err := store.Verify(ctx, func(p layers.Problem) { v.Problems = append(v.Problems, p) })
+			v.Bytes, v.Unknown = found.Bytes, found.Unknown
 			if err != nil {
 				return err
 			}
@@ -264,6 +265,9 @@ wrong is dropped, so that it is fetched anew when it is needed; the exit code is
 func verifiedTable(w io.Writer, v verified) error {
 	for _, p := range v.Problems {
 		fmt.Fprintf(w, "%s: %s\n", p.Digest, p.Detail)
+	}
+	if v.Unknown > 0 {
+		fmt.Fprintf(w, "%d spans have no checksum, from an earlier version or a crash; they are dropped and fetched again\n", v.Unknown)
 	}
 	_, err := fmt.Fprintf(w, "%s verified\n", progress.Size(v.Bytes))
 	return err

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/peelfs/peelfs/internal/flock"
 )
 
@@ -14,6 +16,8 @@ const (
 	testSpan = 10000 // not a multiple of a page
 	testLen  = 8
 )
+
+var testLayout = Layout{Space: "tar", Size: testLen * testSpan, Spans: testLen, Bounds: bounds}
 
 func bounds(i int) (int64, int64) { return int64(i) * testSpan, testSpan }
 
@@ -31,7 +35,7 @@ func lockFile(t *testing.T, dir string) *flock.File {
 
 func openTest(t *testing.T, dir string) *File {
 	t.Helper()
-	f, err := Open(dir, "tar", testLen, testLen*testSpan, lockFile(t, dir))
+	f, err := Open(dir, testLayout, lockFile(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,11 +45,24 @@ func openTest(t *testing.T, dir string) *File {
 
 func fill(t *testing.T, f *File, i int) {
 	t.Helper()
-	off, _ := bounds(i)
-	if err := f.Write(content(i), off); err != nil {
+	h := hold(t, f, i)
+	defer h.Release()
+	off, _ := f.layout.Bounds(i)
+	if err := h.Write(content(i), off); err != nil {
 		t.Fatal(err)
 	}
-	f.Confirm(i)
+	if err := h.Confirm(xxh3.Hash(content(i))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func hold(t *testing.T, f *File, i int) *Held {
+	t.Helper()
+	h, err := f.TryLock(i)
+	if err != nil || h == nil {
+		t.Fatalf("lock of span %d: %v, %v", i, h, err)
+	}
+	return h
 }
 
 func mustRead(t *testing.T, f *File, i int, want bool) {
@@ -71,7 +88,9 @@ func TestWhatOneOpenerWritesAnotherReads(t *testing.T) {
 	if b.Present() != 1 || b.Complete() {
 		t.Fatalf("present %d", b.Present())
 	}
-	b.Doubt(3)
+	h := hold(t, b, 3)
+	h.Drop()
+	h.Release()
 	mustRead(t, a, 3, false)
 }
 
@@ -81,16 +100,13 @@ func TestEvictSparesWhatWasReadAndWhatIsBeingFilled(t *testing.T) {
 	for i := range testLen {
 		fill(t, f, i)
 	}
-	evictor := lockFile(t, dir)
-	if freed := f.Evict(bounds, 1<<40, false, evictor); freed != 0 {
+	evictor := openTest(t, dir)
+	if freed := evictor.Evict(1<<40, false); freed != 0 {
 		t.Fatalf("fresh spans count as used, yet %d bytes went", freed)
 	}
 	mustRead(t, f, 5, true)
-	holder := lockFile(t, dir)
-	if ok, _ := holder.TryLock(SpanLock(2), 1); !ok {
-		t.Fatal("lock")
-	}
-	if freed := f.Evict(bounds, 1<<40, false, evictor); freed == 0 {
+	hold(t, openTest(t, dir), 2)
+	if freed := evictor.Evict(1<<40, false); freed == 0 {
 		t.Fatal("nothing freed")
 	}
 	for i := range testLen {
@@ -120,7 +136,9 @@ func TestBitsOfAnEarlierBootAreSuspect(t *testing.T) {
 	if !g.Suspect(1) || g.Suspect(0) {
 		t.Fatal("exactly span 1 must be suspect")
 	}
-	g.Confirm(1)
+	if err := hold(t, g, 1).Confirm(0); err != nil {
+		t.Fatal(err)
+	}
 	mustRead(t, g, 1, true)
 	if g.Suspect(1) {
 		t.Fatal("still suspect")
@@ -161,7 +179,7 @@ func TestAdoptedFileIsComplete(t *testing.T) {
 	if err := os.WriteFile(tmp, all, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Adopt(dir, "tar", testLen, tmp); err != nil {
+	if err := Adopt(dir, testLayout, tmp, lockFile(t, dir)); err != nil {
 		t.Fatal(err)
 	}
 	f := openTest(t, dir)
@@ -175,7 +193,7 @@ func TestAdoptedFileIsComplete(t *testing.T) {
 func TestReadersAgainstEvictor(t *testing.T) {
 	dir := t.TempDir()
 	f := openTest(t, dir)
-	evictor, filler := lockFile(t, dir), lockFile(t, dir)
+	evictor, filler := openTest(t, dir), openTest(t, dir)
 	var readers sync.WaitGroup
 	for range 4 {
 		readers.Add(1)
@@ -201,12 +219,9 @@ func TestReadersAgainstEvictor(t *testing.T) {
 		default:
 		}
 		for i := range testLen {
-			if got, _ := filler.TryLock(SpanLock(i), 1); got {
-				fill(t, f, i)
-				filler.Unlock(SpanLock(i), 1)
-			}
+			fill(t, filler, i)
 		}
-		f.Evict(bounds, 1<<40, true, evictor)
+		evictor.Evict(1<<40, true)
 	}
 }
 
@@ -224,7 +239,7 @@ func TestADeathHalfwayThroughADropShowsNoHoles(t *testing.T) {
 		t.Fatalf("%d spans", g.Present())
 	}
 	mustRead(t, g, 3, false)
-	g.Evict(func(i int) (int64, int64) { return bounds(i) }, 1, true, lockFile(t, dir))
+	g.Evict(1, true)
 	fill(t, g, 3)
 	mustRead(t, g, 0, false) // dropped
 	mustRead(t, f, 0, false)
@@ -235,26 +250,30 @@ func TestEvictFreesPagesOfShortSpans(t *testing.T) {
 	const n, short = 64, 300
 	at := func(i int) (int64, int64) { return int64(i) * pageSize, short }
 	dir := t.TempDir()
-	f, err := Open(dir, "packed", n, (n-1)*pageSize+short, lockFile(t, dir))
+	f, err := Open(dir, Layout{Space: "packed", Size: (n-1)*pageSize + short, Spans: n, Bounds: at}, lockFile(t, dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	for i := range n {
+		h := hold(t, f, i)
 		off, _ := at(i)
-		if err := f.Write(content(i)[:short], off); err != nil {
+		if err := h.Write(content(i)[:short], off); err != nil {
 			t.Fatal(err)
 		}
-		f.Confirm(i)
+		if err := h.Confirm(0); err != nil {
+			t.Fatal(err)
+		}
+		h.Release()
 	}
 	full := f.Allocated()
-	if freed := f.Evict(at, full/2, true, lockFile(t, dir)); freed < full/2 || f.Allocated() != full-freed {
+	if freed := f.Evict(full/2, true); freed < full/2 || f.Allocated() != full-freed {
 		t.Fatalf("freed %d of %d bytes", freed, full)
 	}
 	if p := f.Present(); p == 0 || p > n/2 {
 		t.Fatalf("%d spans left", p)
 	}
-	if f.Evict(at, 1<<40, true, lockFile(t, dir)); f.Allocated() != 0 {
+	if f.Evict(1<<40, true); f.Allocated() != 0 {
 		t.Fatalf("%d bytes are still taken", f.Allocated())
 	}
 }
@@ -265,14 +284,16 @@ func TestEvictFreesWhatIsNotPresent(t *testing.T) {
 	dir := t.TempDir()
 	f := openTest(t, dir)
 	for i := range testLen {
+		h := hold(t, f, i)
 		off, _ := bounds(i)
-		if err := f.Write(content(i), off); err != nil {
+		if err := h.Write(content(i), off); err != nil {
 			t.Fatal(err)
 		}
+		h.Release()
 	}
 	f.st.set(f.st.suspect, 2)
-	f.Confirm(6)
-	f.Evict(bounds, 1<<40, false, lockFile(t, dir))
+	fill(t, f, 6)
+	f.Evict(1<<40, false)
 	mustRead(t, f, 6, true)
 	if f.Suspect(2) {
 		t.Error("the bytes of span 2 are gone, and it is suspect still")

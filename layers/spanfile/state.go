@@ -2,6 +2,7 @@ package spanfile
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"math/bits"
@@ -11,6 +12,9 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
 )
 
 // The state file, little endian:
@@ -20,8 +24,11 @@ import (
 //	 16  boot id, the first 16 bytes of its sha256; zeros while it is unknown
 //	 32  u64 number of spans
 //	 40  u64 epoch: grows when a span was dropped, before its bytes go
-//	 48  zeros: how many spans are present is counted, because whoever kept a
-//	    number beside the bits could die between the two
+//	 48  u64 1 if bits were changed only by holders of span locks; programs that
+//	    had no such rule left 0
+//	 56  u64 inode number of the data file; 0 as above
+//	 64  zeros: how many spans are present is counted, because a number beside the
+//	    bits would be wrong after a death between the two
 //	4096 three bitmaps, each of whole 64-bit words: present, suspect, used
 const (
 	stateMagic   = "peelspan"
@@ -30,104 +37,165 @@ const (
 	bootOff      = 16
 	spansOff     = 32
 	epochOff     = 40
+	rulesOff     = 48
+	inodeOff     = 56
+	heldRules    = 1
 )
 
 // maxSpans bounds a state file: 2^27 spans are 48 MiB of bits.
 const maxSpans = 1 << 27
 
 type state struct {
-	m                      []byte // the mapping
+	file                   *os.File
+	lock                   *flock.File // of file
+	m                      []byte      // the mapping
 	n                      int
 	present, suspect, used []byte // parts of m
 }
 
 func stateSize(n int) int64 { return headerSize + 3*int64((n+63)/64*8) }
 
-// openState maps the state file at path, or makes one without bits where there
-// is none that fits n spans. Bits of an earlier boot become suspect.
+// openState maps the state file at path; it returns nil without an error if there
+// is none for n spans.
 func openState(path string, n int) (*state, error) {
-	st, err := mapState(path, n)
-	if err != nil || st == nil {
-		return createState(path, n)
-	}
-	if boot := bootID(); boot == [16]byte{} || !bytes.Equal(st.m[bootOff:bootOff+16], boot[:]) {
-		st.carryOver(boot)
-	}
-	return st, nil
-}
-
-func createState(path string, n int) (_ *state, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), ".present-*")
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		f.Close()
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	// A store to a hole of a mapped file on a full disk is a fatal signal.
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, stateSize(n)); err != nil {
-		if err != unix.EOPNOTSUPP {
-			return nil, &os.PathError{Op: "allocate", Path: path, Err: err}
-		}
-		if _, err := f.Write(make([]byte, stateSize(n))); err != nil {
-			return nil, err
-		}
-	}
-	h := make([]byte, 64)
-	copy(h, stateMagic)
-	binary.LittleEndian.PutUint64(h[8:], stateVersion)
-	boot := bootID()
-	copy(h[bootOff:], boot[:])
-	binary.LittleEndian.PutUint64(h[spansOff:], uint64(n))
-	if _, err := f.WriteAt(h, 0); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return nil, err
-	}
-	return mapState(path, n)
-}
-
-// mapState maps the file at path; it returns nil without an error if the file is
-// missing or is not a state file for n spans.
-func mapState(path string, n int) (*state, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if os.IsNotExist(err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	fi, err := f.Stat()
+	return mapState(file, n)
+}
+
+// createState makes a state file without bits in dir, under a temporary name.
+func createState(dir string, n int, inode uint64) (_ *state, err error) {
+	file, err := os.CreateTemp(dir, ".present-*")
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+			file.Close()
+		}
+	}()
+	if n > maxSpans {
+		return nil, errkind.New(errkind.Unsupported, "a layer of %d spans", n)
+	}
+	// A store to a hole of a mapped file on a full disk is a fatal signal.
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, stateSize(n)); err != nil {
+		if err != unix.EOPNOTSUPP {
+			return nil, &os.PathError{Op: "allocate", Path: file.Name(), Err: err}
+		}
+		if _, err := file.Write(make([]byte, stateSize(n))); err != nil {
+			return nil, err
+		}
+	}
+	h := make([]byte, 64)
+	copy(h, stateMagic)
+	boot := bootID()
+	copy(h[bootOff:], boot[:])
+	for off, word := range map[int]uint64{8: stateVersion, spansOff: uint64(n), rulesOff: heldRules, inodeOff: inode} {
+		binary.LittleEndian.PutUint64(h[off:], word)
+	}
+	if _, err := file.WriteAt(h, 0); err != nil {
+		return nil, err
+	}
+	st, err := mapState(file, n)
+	if st == nil && err == nil {
+		err = errkind.New(errkind.Internal, "the state file that was just made does not fit")
+	}
+	return st, err
+}
+
+// mapState maps file, which the state owns from then on; it returns nil without
+// an error, and closes it, if it is not a state file for n spans. It goes by the
+// open file: what stands under a name may be another one a moment later.
+func mapState(file *os.File, n int) (_ *state, err error) {
+	st := &state{file: file, n: n, lock: flock.New(file)}
+	keep := false
+	defer func() {
+		if !keep {
+			st.close()
+		}
+	}()
+	fi, err := file.Stat()
 	if err != nil || n > maxSpans || fi.Size() != stateSize(n) {
 		return nil, err
 	}
-	m, err := unix.Mmap(int(f.Fd()), 0, int(fi.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	st.m, err = unix.Mmap(int(file.Fd()), 0, int(fi.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if err != nil {
-		return nil, &os.PathError{Op: "map", Path: path, Err: err}
+		return nil, &os.PathError{Op: "map", Path: file.Name(), Err: err}
 	}
-	words := (n + 63) / 64 * 8
-	st := &state{m: m, n: n, present: m[headerSize:][:words], suspect: m[headerSize+words:][:words], used: m[headerSize+2*words:][:words]}
+	m, words := st.m, (n+63)/64*8
+	st.present, st.suspect, st.used = m[headerSize:][:words], m[headerSize+words:][:words], m[headerSize+2*words:][:words]
 	if string(m[:8]) != stateMagic || binary.LittleEndian.Uint64(m[8:]) != stateVersion || binary.LittleEndian.Uint64(m[spansOff:]) != uint64(n) {
-		return nil, st.close()
+		return nil, nil
 	}
+	keep = true
 	return st, nil
 }
 
-func (st *state) close() error { return unix.Munmap(st.m) }
-
-// carryOver turns the present bits of an earlier boot into suspect ones. The
-// boot id is written last: a crash on the way starts over.
-func (st *state) carryOver(boot [16]byte) {
-	for i := range st.present {
-		st.suspect[i] |= st.present[i]
-		st.present[i] = 0
+func (st *state) close() (err error) {
+	if st == nil {
+		return nil
 	}
+	if st.m != nil {
+		err = unix.Munmap(st.m)
+	}
+	return cmp.Or(err, st.file.Close())
+}
+
+// isOf reports whether the state is that of the data file with an inode number,
+// or was made before states said so.
+func (st *state) isOf(inode uint64) bool {
+	of := word(st.m, inodeOff).Load()
+	return of == inode || of == 0
+}
+
+// renew makes present bits suspect that were set at an earlier boot of the
+// machine, or by programs without span locks. Nobody holds locks of such a state.
+func (st *state) renew(inode uint64) {
+	boot := bootID()
+	if boot != [16]byte{} && bytes.Equal(st.m[bootOff:bootOff+16], boot[:]) && word(st.m, rulesOff).Load() == heldRules {
+		return
+	}
+	st.distrust()
+	// These are written last: a crash on the way starts over.
 	copy(st.m[bootOff:], boot[:])
+	word(st.m, inodeOff).Store(inode)
+	word(st.m, rulesOff).Store(heldRules)
+}
+
+// distrust makes all present bits suspect.
+func (st *state) distrust() {
+	for off := 0; off < len(st.present); off += 8 {
+		set := word(st.present, off).Load()
+		word(st.suspect, off).Or(set)
+		word(st.present, off).And(^set)
+	}
+}
+
+// replace puts a new state in the place of st at path, for the data file with an
+// inode number, in which all that st has is suspect: st was another data file's,
+// and whoever writes to that one goes on to set its bits.
+func (st *state) replace(path string, inode uint64) error {
+	fresh, err := createState(filepath.Dir(path), st.n, inode)
+	if err != nil {
+		return err
+	}
+	for off := 0; off < len(st.present); off += 8 {
+		word(fresh.suspect, off).Store(word(st.present, off).Load() | word(st.suspect, off).Load())
+	}
+	if err := os.Rename(fresh.file.Name(), path); err != nil {
+		os.Remove(fresh.file.Name())
+		fresh.close()
+		return err
+	}
+	old := *st
+	*st = *fresh
+	return old.close()
 }
 
 func (st *state) epoch() *atomic.Uint64 { return word(st.m, epochOff) }
