@@ -527,3 +527,28 @@ func flip(t *testing.T, path string, off int64) {
 	_, err = f.WriteAt(p, off)
 	must(t, err)
 }
+
+// noWarnings fails the test for whatever is logged as a warning or worse.
+type noWarnings struct{ t *testing.T }
+
+func (w noWarnings) Write(p []byte) (int, error) { w.t.Errorf("logged: %s", p); return len(p), nil }
+
+func TestIndexesOfOtherVersionsAreMadeAgainInSilence(t *testing.T) {
+	tar, files := bigTar()
+	src, _ := sourceOf(tar, gz(tar))
+	dir := t.TempDir()
+	mustHave(t, openTestStore(t, dir, Options{}).Layer(src), files)
+	path := filepath.Join(dir, "layers", "sha256", src.Digest.Encoded(), indexName)
+	raw, err := os.ReadFile(path)
+	must(t, err)
+	const versionAt = 8
+	raw[versionAt]--
+	must(t, os.WriteFile(path, raw, 0o600))
+
+	quiet := slog.New(slog.NewTextHandler(noWarnings{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	mustHave(t, openTestStore(t, dir, Options{Logger: quiet}).Layer(src), files)
+	raw[versionAt]++
+	if now, err := os.ReadFile(path); err != nil || !bytes.Equal(now, raw) {
+		t.Errorf("the index was not made again: %v", err)
+	}
+}

@@ -143,7 +143,9 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
 	if errkind.Is(err, errkind.LocalFull) {
 		return nil, err
 	}
-	l.store.log.Warn("a cached index is unusable and is made anew", "layer", l.name(), "error", err)
+	if !errors.Is(err, index.ErrVersion) {
+		l.store.log.Warn("a cached index is unusable and is made anew", "layer", l.name(), "error", err)
+	}
 	return nil, removeIfThere(path)
 }
 

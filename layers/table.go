@@ -21,7 +21,7 @@ func (l *Layer) fromTable(ctx context.Context) (*scanned, error) {
 	if err == nil {
 		p := &scanned{builder: index.NewBuilder(), blob: l.src.Digest}
 		p.header = index.Header{Source: t.Source, Space: index.Packed, Compression: index.Gzip, HideTOC: true,
-			BlobDigest: l.src.Digest, BlobSize: size}
+			BlobDigest: l.src.Digest, BlobSize: size, Document: t.Digest}
 		if t.Source == index.ZstdChunked {
 			p.header.Compression = index.Zstd
 		}

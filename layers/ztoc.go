@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/opencontainers/go-digest"
+
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/soci"
@@ -46,7 +48,7 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 	}
 	p := &scanned{builder: z.Builder, spans: z.Spans, windows: z.Windows, blob: l.src.Digest}
 	p.header = index.Header{Source: index.SOCI, Space: index.Tar, Compression: z.Compression,
-		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize}
+		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize, Document: digest.FromBytes(raw)}
 	if p.header.HideTOC = toc.Announced(l.src.Annotations); z.HasTable && !p.header.HideTOC {
 		tail, err := l.readBlob(ctx, size-toc.FooterSize, toc.FooterSize)
 		if err != nil {

@@ -16,10 +16,17 @@ import (
 //   - of two entries that disagree on what a name is, the later decides, be it
 //     an entry of that name or one below it; a directory met again keeps its
 //     children and takes the last attributes;
+//   - a path leads through the symbolic links that the layer itself has at that
+//     moment, as it does for a program that unpacks the layer entry by entry
+//     and follows links inside the root: the directories above an entry, above
+//     the target of a hard link and above a marker. What the layer does not
+//     have counts as a directory. A link that leads nowhere is in the way like
+//     any other object that is no directory;
 //   - a hard link is bound to the object that its target is at that moment. A
 //     target yet to come is looked up once all entries are in, and one that
 //     never comes is left to the lower layers (Kind Link);
-//   - markers are applied last, since their place does not matter.
+//   - markers are applied last, since their place does not matter. All are
+//     located before the first is applied, so that none hides the way of another.
 //
 // It is append-only: a name that changes its object gets another inode, and a
 // directory that is replaced another node, so that what was below it is no
@@ -40,6 +47,7 @@ type Builder struct {
 		sample []string
 	}
 	scratch struct{ path, link []string }
+	steps   int // names of link texts walked so far
 	sealed  bool
 	failed  error // why sealing failed
 }
@@ -177,17 +185,27 @@ func (b *Builder) addObject(parts []string, r Record) error {
 		b.Refuse(r.Name, reason)
 		return nil
 	}
-	if r.Kind == Link {
-		return b.addLink(parts, r)
+	last := len(parts) - 1
+	at, err := b.locate(parts[:last])
+	if err != nil {
+		return err
 	}
-	if r.Kind == Dir {
-		return b.addDir(parts, r)
+	name := parts[last]
+	if b.tooLong(at, name) {
+		b.Refuse(r.Name, "path too long")
+		return nil
+	}
+	switch r.Kind {
+	case Link:
+		return b.addLink(at, name, r)
+	case Dir:
+		return b.addDir(at, name, r)
 	}
 	in, err := b.newInode(r)
 	if err != nil {
 		return err
 	}
-	return b.bind(parts, in)
+	return b.bind(at, name, in)
 }
 
 // unfit says why r cannot be an object of a file system, if so.
@@ -211,10 +229,20 @@ func unfit(r *Record) string {
 	return ""
 }
 
-func (b *Builder) addDir(parts []string, r Record) error {
-	id, err := b.mkdirs(parts)
+func (b *Builder) addDir(at spot, last string, r Record) error {
+	dir, err := b.makeDirs(at)
 	if err != nil {
 		return err
+	}
+	name, err := b.names.intern(last)
+	if err != nil {
+		return err
+	}
+	id, ok := b.child(dir, name)
+	if !ok || !b.isDir(id) {
+		if id, err = b.newDir(dir, name, Implied); err != nil {
+			return err
+		}
 	}
 	return b.setDir(id, r)
 }
@@ -230,39 +258,62 @@ func (b *Builder) setDir(id uint32, r Record) error {
 	return nil
 }
 
-// addLink gives the object that r links to another name.
-func (b *Builder) addLink(parts []string, r Record) error {
-	target, reason := split(b.scratch.link[:0], r.LinkName)
+// addLink gives the object that r links to the name at the spot.
+func (b *Builder) addLink(at spot, name string, r Record) error {
+	parts, reason := split(b.scratch.link[:0], r.LinkName)
 	if reason != "" {
 		b.Refuse(r.Name, "hard link: "+reason)
 		return nil
 	}
-	b.scratch.link = target
-	if at, _ := placeOf(target); at != plain && at != root {
+	b.scratch.link = parts
+	switch where, _ := placeOf(parts); where {
+	case plain:
+	case root:
+		b.Refuse(r.Name, "hard link to a directory")
+		return nil
+	default:
 		b.Refuse(r.Name, "hard link to a marker")
 		return nil
 	}
-	if slices.Equal(parts, target) {
-		b.Refuse(r.Name, "hard link to itself")
-		return nil
-	}
-	id, ok := b.walk(target)
-	if ok && b.isDir(id) {
-		b.Refuse(r.Name, "hard link to a directory")
-		return nil
-	}
-	if ok {
-		return b.bind(parts, b.nodes[id].inode)
-	}
-	in, err := b.newPending(target)
+	last := len(parts) - 1
+	target, err := b.locate(parts[:last])
 	if err != nil {
 		return err
 	}
-	return b.bind(parts, in)
+	id, found := uint32(0), false
+	if len(target.rest) == 0 {
+		id, found = b.lookup(target.dir, parts[last])
+	}
+	switch {
+	case b.tooLong(target, parts[last]):
+		b.Refuse(r.Name, "hard link: path too long")
+	case name == parts[last] && at.same(target):
+		b.Refuse(r.Name, "hard link to itself")
+	case found && b.isDir(id):
+		b.Refuse(r.Name, "hard link to a directory")
+	case found:
+		return b.bind(at, name, b.nodes[id].inode)
+	default:
+		in, err := b.newPending(b.targetPath(target, parts))
+		if err != nil {
+			return err
+		}
+		return b.bind(at, name, in)
+	}
+	return nil
 }
 
-func (b *Builder) newPending(target []string) (uint32, error) {
-	t, err := b.targets.intern(strings.Join(target, "/"))
+// targetPath is the cleaned path of a hard link's target, given the spot of all
+// but the last of parts.
+func (b *Builder) targetPath(at spot, parts []string) string {
+	if !at.linked {
+		return strings.Join(parts, "/")
+	}
+	return b.pathTo(at, parts[len(parts)-1])
+}
+
+func (b *Builder) newPending(target string) (uint32, error) {
+	t, err := b.targets.intern(target)
 	if err != nil {
 		return 0, err
 	}
@@ -347,7 +398,11 @@ func (b *Builder) attrOf(r Record) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return b.attrs.intern(attr{mode: r.Mode & 0o7777, uid: r.UID, gid: r.GID, nsec: r.Nsec, sec: r.Sec, xattrs: set}), nil
+	mode := r.Mode & 0o7777
+	if r.Kind == Symlink { // Linux has no other mode for them
+		mode = 0o777
+	}
+	return b.attrs.intern(attr{mode: mode, uid: r.UID, gid: r.GID, nsec: r.Nsec, sec: r.Sec, xattrs: set}), nil
 }
 
 func (b *Builder) addInode(in inode) (uint32, error) {

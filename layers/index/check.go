@@ -149,6 +149,7 @@ var flagsOf = [numKinds]Flags{
 	Char:    HardLink | Linked,
 	Block:   HardLink | Linked,
 	Fifo:    HardLink | Linked,
+	Link:    Replaces,
 }
 
 func (x *Index) checkObject(id uint32, r *entry, t *tally) string {

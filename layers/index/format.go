@@ -5,12 +5,18 @@ import (
 	_ "crypto/sha512"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 )
+
+// ErrVersion says that an index file is whole, as far as one can tell, but in
+// the format of another version of this program: there is nothing to report, it
+// is only to be made again.
+var ErrVersion = errors.New("made by another version of peelfs, format")
 
 // An index file is a header and these sections in this order, each padded with
 // zeros to a multiple of 8. All numbers are little endian.
@@ -49,7 +55,7 @@ var recordSizes = [numSections]int64{
 // The header, by offsets.
 const (
 	magic      = "peelidx\n"
-	version    = 1
+	version    = 2
 	hdVersion  = 8  // u32, then 4 zero bytes
 	hdFileSize = 16 // u64
 	hdSum      = 24 // xxh3-64 of all that follows it
@@ -58,8 +64,9 @@ const (
 	hdSpace    = 48 // i64
 	hdBlob     = 56 // digest
 	hdDiffID   = 128
-	hdSections = 200 // u64 length of each section
-	headerSize = 320
+	hdDocument = 200 // digest
+	hdSections = 272 // u64 length of each section
+	headerSize = 376
 
 	flagHideTOC  = 1
 	flagImported = 2
@@ -110,7 +117,10 @@ func encodeHeader(p []byte, h Header) error {
 	if err := encodeDigest(p[hdBlob:], h.BlobDigest); err != nil {
 		return err
 	}
-	return encodeDigest(p[hdDiffID:], h.DiffID)
+	if err := encodeDigest(p[hdDiffID:], h.DiffID); err != nil {
+		return err
+	}
+	return encodeDigest(p[hdDocument:], h.Document)
 }
 
 func encodeDigest(p []byte, d digest.Digest) error {
@@ -145,7 +155,10 @@ func decodeHeader(p []byte) (Header, error) {
 	if h.DiffID, err = decodeDigest(p[hdDiffID:]); err != nil {
 		return h, err
 	}
-	// Whoever could not be written must not be read.
+	if h.Document, err = decodeDigest(p[hdDocument:]); err != nil {
+		return h, err
+	}
+	// A header that could not be written must not be read.
 	if p[hdSource+3] > flagHideTOC|flagImported || encodeHeader(make([]byte, headerSize), h) != nil {
 		return h, corrupt("header out of range")
 	}
@@ -170,7 +183,7 @@ func checkFrame(data []byte) (sec [numSections][]byte, err error) {
 	case len(data) < headerSize || string(data[:len(magic)]) != magic:
 		return sec, corrupt("not an index file")
 	case binary.LittleEndian.Uint32(data[hdVersion:]) != version:
-		return sec, corrupt("version %d, not %d", binary.LittleEndian.Uint32(data[hdVersion:]), version)
+		return sec, corrupt("%w: %d, not %d", ErrVersion, binary.LittleEndian.Uint32(data[hdVersion:]), version)
 	case binary.LittleEndian.Uint64(data[hdFileSize:]) != uint64(len(data)):
 		return sec, corrupt("%d bytes long, not %d", len(data), binary.LittleEndian.Uint64(data[hdFileSize:]))
 	case binary.LittleEndian.Uint64(data[hdSum:]) != xxh3.Hash(data[hdSource:]):

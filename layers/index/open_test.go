@@ -59,6 +59,7 @@ func sampleSpans() (Header, []Span, []Window) {
 	h := Header{
 		Source: SOCI, Space: Packed, Compression: Gzip, HideTOC: true, BlobSize: 9000, SpaceSize: 10000,
 		BlobDigest: digest.FromString("blob"), DiffID: digest.SHA512.FromString("tar"),
+		Document: digest.FromString("ztoc"),
 	}
 	spans := []Span{
 		{Out: 0, OutLen: 4096, In: 10, InLen: 1000, Sum: 5},
@@ -122,7 +123,7 @@ func TestRoundTrip(t *testing.T) {
 		"s":     {Kind: File, Flags: Sparse, Size: 1 << 30},
 		"hole":  {Kind: File, Flags: Sparse, Size: 1 << 40},
 		"dense": {Kind: File, Size: 30, Data: 512},
-		"l":     {Kind: Symlink, Flags: Linked, Size: 3},
+		"l":     {Kind: Symlink, Flags: Linked, Mode: 0o777, Size: 3},
 		"lower": {Kind: Link},
 		"e":     {Kind: Dir, Flags: Implied | MarkersOnly, Mode: 0o755, First: 15, Count: 1},
 	} {

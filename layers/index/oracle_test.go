@@ -54,6 +54,7 @@ func (o *oracle) add(r index.Record) {
 		o.refused++
 		return
 	}
+	p = o.real(p)
 	obj := &object{kind: r.Kind, serial: r.Sec, target: r.LinkName}
 	if r.Kind == index.Link {
 		if obj = o.linked(p, r.LinkName); obj == nil {
@@ -100,7 +101,10 @@ func (o *oracle) addMarker(p string, i int) {
 func (o *oracle) linked(p, name string) *object {
 	t, ok := inside(name)
 	hidden := strings.HasPrefix(t, plnkDir+"/") && !strings.Contains(t[1:], "/.wh.")
-	if !ok || t == p || t == "." || strings.Contains("/"+t, "/.wh.") && !hidden {
+	if !ok || t == "." || strings.Contains("/"+t, "/.wh.") && !hidden {
+		return nil
+	}
+	if t = o.real(t); t == p {
 		return nil
 	}
 	if obj := o.at[t]; obj == nil {
@@ -109,6 +113,58 @@ func (o *oracle) linked(p, name string) *object {
 		return obj
 	}
 	return nil
+}
+
+// real is a path with the layer's own symbolic links above its last element
+// followed, as far as they lead to a directory or to nothing.
+func (o *oracle) real(p string) string {
+	if p == "." {
+		return p
+	}
+	at, read := ".", 0
+	for part := range strings.SplitSeq(path.Dir(p), "/") {
+		next := path.Join(at, part)
+		if obj := o.at[next]; obj != nil && obj.kind == index.Symlink {
+			if to, ok := o.read(at, obj.target, &read); ok {
+				at = to
+				continue
+			}
+		}
+		at = next
+	}
+	return path.Join(at, path.Base(p))
+}
+
+// read is where the text of a symbolic link in a directory leads.
+func (o *oracle) read(dir, text string, read *int) (string, bool) {
+	if *read++; *read > 40 {
+		return "", false
+	}
+	if text[0] == '/' {
+		dir = "."
+	}
+	for part := range strings.SplitSeq(text, "/") {
+		if strings.HasPrefix(part, ".wh.") {
+			return "", false
+		}
+		if part == ".." {
+			dir = path.Dir(dir)
+			continue
+		}
+		next := path.Join(dir, part)
+		obj, ok := o.at[next], true
+		switch {
+		case obj == nil || obj.kind == index.Dir:
+			dir = next
+		case obj.kind == index.Symlink:
+			if dir, ok = o.read(dir, obj.target, read); !ok {
+				return "", false
+			}
+		default:
+			return "", false
+		}
+	}
+	return dir, true
 }
 
 func (o *oracle) remove(p string) {
@@ -148,6 +204,9 @@ func (o *oracle) finish() {
 			delete(o.at, p)
 		}
 	}
+	for i, m := range o.markers {
+		o.markers[i] = o.real(m)
+	}
 	slices.SortFunc(o.markers, func(p, q string) int { return len(p) - len(q) }) // the order does not matter
 	for _, m := range o.markers {
 		o.mark(m)
@@ -159,10 +218,13 @@ func (o *oracle) follow(obj *object, steps int) *object {
 	if !obj.waits {
 		return obj
 	}
-	next := o.at[obj.target]
+	target := o.real(obj.target)
+	next := o.at[target]
 	switch {
 	case next == nil:
-		return obj
+		c := *obj
+		c.target = target
+		return &c
 	case next.kind == index.Dir || steps > 1000:
 		return nil
 	}
@@ -188,6 +250,10 @@ func (o *oracle) mark(m string) {
 		o.at[p] = &object{kind: index.Whiteout}
 	case was.kind == index.Dir:
 		was.flags |= index.Replaces
+	case was.kind == index.Link:
+		c := *was
+		c.flags |= index.Replaces
+		o.at[p] = &c
 	}
 }
 
@@ -271,7 +337,11 @@ var (
 	anyPath = rapid.Custom(func(t *rapid.T) string {
 		return strings.Join(rapid.SliceOfN(anyName, 1, 4).Draw(t, "path"), "/")
 	})
-	anyKind = rapid.SampledFrom([]index.Kind{index.Dir, index.Dir, index.File, index.File, index.Symlink, index.Link, index.Link, index.Link, index.Fifo})
+	anyText = rapid.Custom(func(t *rapid.T) string {
+		return rapid.SampledFrom([]string{"", "", "/", "../"}).Draw(t, "from") + rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "first") +
+			rapid.SampledFrom([]string{"", "", "/", "/a", "/c", "/..", "/../b", "/./d", "/.wh.a"}).Draw(t, "rest")
+	})
+	anyKind = rapid.SampledFrom([]index.Kind{index.Dir, index.Dir, index.File, index.File, index.Symlink, index.Symlink, index.Symlink, index.Link, index.Link, index.Link, index.Fifo})
 )
 
 func anyLayer(t *rapid.T) []index.Record {
@@ -283,7 +353,7 @@ func anyLayer(t *rapid.T) []index.Record {
 			r.LinkName = anyPath.Draw(t, "target")
 		}
 		if r.Kind == index.Symlink {
-			r.LinkName = "text"
+			r.LinkName = anyText.Draw(t, "text")
 		}
 		list = append(list, r)
 	}

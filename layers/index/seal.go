@@ -21,19 +21,22 @@ const (
 func (b *Builder) seal() error {
 	if !b.sealed {
 		b.sealed = true
-		b.resolveLinks()
-		b.failed = b.applyMarkers()
+		if b.failed = b.resolveLinks(); b.failed == nil {
+			b.failed = b.applyMarkers()
+		}
 	}
 	return b.failed
 }
 
 // resolveLinks binds the hard links that came before their targets.
-func (b *Builder) resolveLinks() {
+func (b *Builder) resolveLinks() error {
 	if len(b.pending) == 0 {
-		return
+		return nil
 	}
 	for i := range b.pending {
-		b.follow(uint32(i))
+		if err := b.settle(uint32(i)); err != nil {
+			return err
+		}
 	}
 	for id := range b.nodes {
 		n := &b.nodes[id]
@@ -56,15 +59,19 @@ func (b *Builder) resolveLinks() {
 			in.x, in.state = b.pending[in.x].target, settled
 		}
 	}
+	return nil
 }
 
-// follow settles the pending link i and all that it leads to.
-func (b *Builder) follow(i uint32) {
+// settle finds the end of the pending link i and of all that it leads to.
+func (b *Builder) settle(i uint32) error {
 	var chain []uint32
 	for b.pending[i].state == waiting {
 		chain = append(chain, i)
 		b.pending[i].state = following
-		next, ok := b.step(i)
+		next, ok, err := b.stepLink(i)
+		if err != nil {
+			return err
+		}
 		if !ok {
 			break
 		}
@@ -77,24 +84,37 @@ func (b *Builder) follow(i uint32) {
 	for _, c := range chain {
 		b.pending[c] = end
 	}
+	return nil
 }
 
-// step looks for the target of the pending link i: it settles i, or returns
+// stepLink looks for the target of the pending link i: it settles i, or returns
 // the pending link that the target is another name of.
-func (b *Builder) step(i uint32) (next uint32, ok bool) {
+func (b *Builder) stepLink(i uint32) (next uint32, ok bool, err error) {
 	p := &b.pending[i]
-	id, found := b.walk(strings.Split(string(b.targets.get(p.target)), "/"))
+	parts := strings.Split(string(b.targets.get(p.target)), "/")
+	last := len(parts) - 1
+	at, err := b.locate(parts[:last])
+	if err != nil {
+		return 0, false, err
+	}
+	id, found := uint32(0), false
+	if len(at.rest) == 0 {
+		id, found = b.lookup(at.dir, parts[last])
+	}
 	switch {
 	case !found:
 		p.state = outside
+		if at.linked && !b.tooLong(at, parts[last]) {
+			p.target, err = b.targets.intern(b.targetPath(at, parts))
+		}
 	case b.isDir(id):
 		p.state = bad
 	case b.inodes[b.nodes[id].inode].state == isPending:
-		return b.inodes[b.nodes[id].inode].x, true
+		return b.inodes[b.nodes[id].inode].x, true, nil
 	default:
 		p.state, p.inode = bound, b.nodes[id].inode
 	}
-	return 0, false
+	return 0, false, err
 }
 
 // reachable reports whether no directory above the node was replaced.
@@ -113,6 +133,9 @@ func (b *Builder) applyMarkers() error {
 	if len(b.markers) == 0 {
 		return nil
 	}
+	if err := b.locateMarkers(); err != nil {
+		return err
+	}
 	gone, err := b.addInode(inode{kind: Whiteout})
 	if err != nil {
 		return err
@@ -125,6 +148,41 @@ func (b *Builder) applyMarkers() error {
 	return nil
 }
 
+// locateMarkers gives each marker the path of its directory without the symbolic
+// links of the layer, and drops those that are below what is no directory.
+func (b *Builder) locateMarkers() error {
+	kept := b.markers[:0]
+	for _, m := range b.markers {
+		path := string(b.targets.get(m.dir))
+		if path == "" {
+			kept = append(kept, m)
+			continue
+		}
+		at, err := b.locate(strings.Split(path, "/"))
+		if err != nil {
+			return err
+		}
+		if len(at.rest) > 0 {
+			if _, ok := b.lookup(at.dir, at.rest[0]); ok {
+				continue
+			}
+		}
+		if b.tooLong(at, string(b.names.get(m.name))) {
+			b.Refuse(path, "marker: path too long")
+			continue
+		}
+		if at.linked {
+			if m.dir, err = b.targets.intern(b.pathTo(at, "")); err != nil {
+				return err
+			}
+		}
+		kept = append(kept, m)
+	}
+	b.markers = kept
+	return nil
+}
+
+// applyMarker applies one marker; gone is the inode of all whiteouts.
 func (b *Builder) applyMarker(m marker, gone uint32) error {
 	dir, ok, err := b.markerDir(m.dir)
 	if err != nil || !ok {
@@ -138,14 +196,14 @@ func (b *Builder) applyMarker(m marker, gone uint32) error {
 	switch {
 	case !ok || b.nodes[id].flags&MarkersOnly != 0:
 		_, err = b.setChild(node{name: m.name, parent: dir, inode: gone})
-	case b.isDir(id):
+	case b.isDir(id), b.kindOf(id) == Link:
 		b.nodes[id].flags |= Replaces
 	}
 	return err
 }
 
-// markerDir finds the directory that a marker is in, or makes one that holds
-// only markers; not ok if it cannot be.
+// markerDir finds the directory of a marker that was located, or makes one that
+// holds only markers; not ok if another marker hides it.
 func (b *Builder) markerDir(path uint32) (dir uint32, ok bool, err error) {
 	if path == emptyName {
 		return rootNode, true, nil

@@ -42,40 +42,6 @@ func (b *Builder) setChild(n node) (uint32, error) {
 	return uint32(len(b.nodes) - 1), room(len(b.nodes))
 }
 
-// walk finds the node of a cleaned path.
-func (b *Builder) walk(parts []string) (uint32, bool) {
-	at := uint32(rootNode)
-	for _, part := range parts {
-		name, ok := b.names.find(part)
-		if !ok {
-			return 0, false
-		}
-		if at, ok = b.child(at, name); !ok {
-			return 0, false
-		}
-	}
-	return at, true
-}
-
-// mkdirs makes all of a cleaned path directories, and returns the last.
-func (b *Builder) mkdirs(parts []string) (uint32, error) {
-	at := uint32(rootNode)
-	for _, part := range parts {
-		name, err := b.names.intern(part)
-		if err != nil {
-			return 0, err
-		}
-		id, ok := b.child(at, name)
-		if !ok || !b.isDir(id) {
-			if id, err = b.newDir(at, name, Implied); err != nil {
-				return 0, err
-			}
-		}
-		at = id
-	}
-	return at, nil
-}
-
 func (b *Builder) newDir(parent, name uint32, flags Flags) (uint32, error) {
 	in, err := b.addInode(inode{kind: Dir, attr: b.attrs.intern(impliedAttr)})
 	if err != nil {
@@ -84,14 +50,13 @@ func (b *Builder) newDir(parent, name uint32, flags Flags) (uint32, error) {
 	return b.setChild(node{name: name, parent: parent, inode: in, flags: flags})
 }
 
-// bind makes a cleaned path a name of the object in, which is no directory.
-func (b *Builder) bind(parts []string, in uint32) error {
-	last := len(parts) - 1
-	dir, err := b.mkdirs(parts[:last])
+// bind makes last, at the spot, a name of the object in, which is no directory.
+func (b *Builder) bind(at spot, last string, in uint32) error {
+	dir, err := b.makeDirs(at)
 	if err != nil {
 		return err
 	}
-	name, err := b.names.intern(parts[last])
+	name, err := b.names.intern(last)
 	if err != nil {
 		return err
 	}

@@ -39,8 +39,9 @@ const (
 	Implied Flags = 1 << iota
 	// Opaque: a directory that hides all that lower layers have in it.
 	Opaque
-	// Replaces: a directory whose layer also has a whiteout of its name; it
-	// hides what lower layers have in it just as Opaque does.
+	// Replaces: a directory, or a Link, whose layer also has a whiteout of its
+	// name. The directory hides what lower layers have in it just as Opaque
+	// does; the Link is a Whiteout when it leads to nothing.
 	Replaces
 	// MarkersOnly: an implied directory that holds nothing but whiteouts, or is
 	// Opaque; it changes the directory of a lower layer and makes none.
@@ -151,6 +152,7 @@ type Header struct {
 	BlobSize    int64         // bytes; -1 if unknown
 	DiffID      digest.Digest // "" if unknown
 	SpaceSize   int64         // length of the address space, and so of the data file
+	Document    digest.Digest // of the table of contents or ztoc that the index was made from; "" for a Scan
 
 	// Imported marks an index that came from another machine: only the layer's
 	// own bytes can prove what it says.

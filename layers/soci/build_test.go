@@ -171,22 +171,51 @@ func TestLayersThatAZtocCannotExpress(t *testing.T) {
 	}
 }
 
-// window is the history of span i, unpacked by way of an index.
-func (l *Layer) window(t *testing.T, i int) []byte {
+// index is the layer's index, read back.
+func (l *Layer) index(t *testing.T) *index.Index {
 	t.Helper()
 	var file bytes.Buffer
-	b := index.NewBuilder()
 	h := index.Header{Source: index.SOCI, Compression: index.Gzip, BlobSize: l.BlobSize, SpaceSize: l.SpaceSize}
-	if err := b.Write(&file, h, l.Spans, l.Windows); err != nil {
+	if err := l.Builder.Write(&file, h, l.Spans, l.Windows); err != nil {
 		t.Fatal(err)
 	}
 	x, err := index.OpenBytes(file.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := x.Window(i)
+	return x
+}
+
+// window is the history of span i, unpacked by way of an index.
+func (l *Layer) window(t *testing.T, i int) []byte {
+	t.Helper()
+	w, err := l.index(t).Window(i)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
+}
+
+func TestZtocsLeadThroughTheLayersOwnLinks(t *testing.T) {
+	var gz bytes.Buffer
+	w := gzip.NewWriter(&gz)
+	w.Write(tartest.Of(tartest.Symlink("lib", "usr/lib", tartest.Mode(0o644)), tartest.File("lib/x", "1")))
+	w.Close()
+	built, err := Build(&gz, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Parse(built.Ztoc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := l.index(t)
+	var got []string
+	for id := range uint32(x.Len()) {
+		got = append(got, fmt.Sprintf("/%s %v %o", x.Path(id), x.Entry(id).Kind, x.Entry(id).Mode))
+	}
+	const want = "/ dir 755, /lib symlink 777, /usr dir 755, /usr/lib dir 755, /usr/lib/x file 644"
+	if got := strings.Join(got, ", "); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }

@@ -67,6 +67,7 @@ type Blob struct {
 // Table is a verified table of contents.
 type Table struct {
 	Source index.Source
+	Digest digest.Digest // by which the layer's descriptor names it
 
 	// Landmark is how many spans the layer's maker marked to be fetched at once;
 	// Build sets it.
@@ -153,7 +154,7 @@ func loadChunked(ctx context.Context, b Blob, pos position, sum digest.Digest) (
 	if want := b.Annotations[tocDigest]; want != "" && digest.FromBytes(raw).String() != want {
 		return nil, none("its digest is not the one that the manifest names")
 	}
-	return &Table{Source: index.ZstdChunked, json: raw, end: pos.off - skippableHeader}, nil
+	return &Table{Source: index.ZstdChunked, Digest: sum, json: raw, end: pos.off - skippableHeader}, nil
 }
 
 // skippableHeader is the length of a zstd skippable frame's header.
@@ -243,7 +244,7 @@ func verified(unpack func([]byte) ([]byte, error), packed []byte, want digest.Di
 	if want.Algorithm().FromBytes(raw) != want {
 		return nil, none("its digest is not the one that the manifest names")
 	}
-	return &Table{json: raw}, nil
+	return &Table{Digest: want, json: raw}, nil
 }
 
 // untar gets the JSON out of the gzip member that holds a tar with it.

@@ -199,3 +199,27 @@ func TestLandmark(t *testing.T) {
 		t.Errorf("landmark %d, %v", tb.Landmark, err)
 	}
 }
+
+func TestTablesLeadThroughTheLayersOwnLinks(t *testing.T) {
+	tb := table(`{"name":"lib","type":"symlink","linkName":"usr/lib","mode":420}`, reg("lib/x", 0, 0, ""))
+	b := index.NewBuilder()
+	if _, _, err := tb.Build(b); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := b.Write(&out, index.Header{Source: tb.Source, Space: index.Packed, BlobSize: -1}, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	x, err := index.OpenBytes(out.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for id := range uint32(x.Len()) {
+		got = append(got, fmt.Sprintf("/%s %v %o", x.Path(id), x.Entry(id).Kind, x.Entry(id).Mode))
+	}
+	const want = "/ dir 755, /lib symlink 777, /usr dir 755, /usr/lib dir 755, /usr/lib/x file 0"
+	if got := strings.Join(got, ", "); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -50,15 +50,20 @@ const (
 )
 
 // weigh says what the entry e at p means for its name. A hard link to nothing is
-// as if it were not there.
+// as if it were not there, or a whiteout if the layer has one of that name too.
 func (v *View) weigh(p place, e *index.Entry) (answer, error) {
 	switch e.Kind {
 	case index.Whiteout:
 		return gone, nil
 	case index.Link:
 		_, ok, err := v.linked(p)
-		if !ok || err != nil {
+		switch {
+		case err != nil:
 			return passes, err
+		case !ok && e.Flags&index.Replaces != 0:
+			return gone, nil
+		case !ok:
+			return passes, nil
 		}
 	case index.Dir:
 		if e.Flags&index.MarkersOnly == 0 {

@@ -118,6 +118,9 @@ func drawLayer(t *rapid.T, layer int) layerSpec {
 		case index.Whiteout: // drawn below
 		default:
 			l.things[p] = &thing{kind: kind, mode: uint32(0o400 + serial%0o100), sec: int64(1000 + serial), layer: layer}
+			if kind == index.Symlink {
+				l.things[p].mode = 0o777 // whatever the tar says, see tar
+			}
 			if kind == index.File || kind == index.Symlink {
 				l.things[p].text = fmt.Sprintf("%d", serial)
 			}
@@ -128,7 +131,7 @@ func drawLayer(t *rapid.T, layer int) layerSpec {
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "markers") {
 		p := anyPath.Draw(t, "marked")
-		if l.solid(path.Dir(p)) || l.borrows[p] != "" { // an index keeps no whiteout beside a link
+		if l.solid(path.Dir(p)) {
 			continue
 		}
 		if rapid.Bool().Draw(t, "opaque") && !l.solid(p) {
@@ -194,7 +197,7 @@ func (l layerSpec) tar(t *rapid.T) tarball {
 		case index.File:
 			out = append(out, tt.File(p, x.text, opt...))
 		case index.Symlink:
-			out = append(out, tt.Symlink(p, x.text, opt...))
+			out = append(out, tt.Symlink(p, x.text, tt.Mode(x.sec%0o1000), tt.MTime(x.sec, 0)))
 		case index.Fifo:
 			out = append(out, tt.Fifo(p, opt...))
 		}

@@ -142,12 +142,10 @@ func ownItems(x *index.Index, p place, dir *index.Entry) (items []place, plain b
 	}
 	for id := dir.First; id < dir.First+dir.Count; id++ {
 		e := x.Entry(id)
-		if e.Kind == index.Link {
-			plain = false
-			continue
+		if e.Kind != index.Link {
+			add(noMarker, id)
 		}
-		add(noMarker, id)
-		if e.Kind == index.Whiteout || e.Flags&index.Replaces != 0 {
+		if e.Kind == index.Link || e.Kind == index.Whiteout || e.Flags&index.Replaces != 0 {
 			plain = false
 		}
 		if e.Flags&index.Replaces != 0 {

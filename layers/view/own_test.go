@@ -35,12 +35,12 @@ func ownTree(t *testing.T, v *View, layer int) string {
 func TestLayersOwnTrees(t *testing.T) {
 	v := viewOf(stack(
 		tarball{tt.Dir("./", tt.Mode(0o700)), tt.File("d/a", "1"), tt.File("f", "1"), tt.Link("g", "f"), tt.Symlink("d/l", "/f"), tt.Link("l", "d/l")},
-		tarball{tt.Opaque("d"), tt.File("d/b", "2"), tt.Whiteout("f"), tt.Whiteout("e"), tt.Dir("e/"), tt.Link("k", "g"), tt.Whiteout("m/x"), tt.File("z", "2")},
+		tarball{tt.Opaque("d"), tt.File("d/b", "2"), tt.Whiteout("f"), tt.Whiteout("e"), tt.Dir("e/"), tt.Link("k", "g"), tt.Whiteout("k"), tt.Whiteout("m/x"), tt.File("z", "2")},
 		tarball{tt.Opaque("")},
 	), Options{})
 	for layer, want := range []string{
 		"d/ d/a=1 d/l->../f f=1 g=1 l->f",
-		".wh.e= .wh.f= d/ d/.wh..wh..opq= d/b=2 e/ m/ m/.wh.x= z=2",
+		".wh.e= .wh.f= .wh.k= d/ d/.wh..wh..opq= d/b=2 e/ m/ m/.wh.x= z=2",
 		".wh..wh..opq=",
 	} {
 		if got := ownTree(t, v, layer); got != want {
@@ -90,8 +90,8 @@ func TestLayersOwnTreesAreApart(t *testing.T) {
 }
 
 func TestMarkersAreEmptyFiles(t *testing.T) {
-	v := rawView(tarball{tt.Opaque("d"), tt.Whiteout("x"), tt.Whiteout("d"), tt.File("d/f", "1")})
-	for _, path := range []string{"d/.wh..wh..opq", ".wh.x", ".wh.d"} {
+	v := rawView(tarball{tt.Opaque("d"), tt.Whiteout("x"), tt.Whiteout("d"), tt.File("d/f", "1"), tt.Link("l", "lower"), tt.Whiteout("l")})
+	for _, path := range []string{"d/.wh..wh..opq", ".wh.x", ".wh.d", ".wh.l"} {
 		dir := v.LayerRoot(0)
 		for name := range strings.SplitSeq(path, "/") {
 			a, err := v.Lookup(t.Context(), dir, name)
