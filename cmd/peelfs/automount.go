@@ -10,8 +10,9 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) automountCommand() *cobra.Command {
-	idle, symlinks, prefetch := 10*time.Minute, "", "" // others have the shared flags with other defaults
+func automountCommand(a *app) *cobra.Command {
+	var f mountFlags
+	idle := 10 * time.Minute
 	cmd := &cobra.Command{
 		Use:   "automount [flags] DIR",
 		Short: "Show all images below a directory, each when it is looked into",
@@ -31,21 +32,20 @@ again when it is next used.`,
 			if idle < 0 {
 				return errkind.WithHint(errkind.New(errkind.Invalid, "--idle=%s is negative", idle), "use 0 to keep images open")
 			}
-			a.flags.symlinks, a.flags.prefetch = symlinks, prefetch
-			return a.automount(cmd.Context(), args[0], idle)
+			return automount(cmd.Context(), a, &f, args[0], idle)
 		},
 	}
-	f := cmd.Flags()
-	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "stay in the foreground; Ctrl-C unmounts, twice by force")
-	f.DurationVar(&idle, "idle", idle, "close images that nobody has used for this long; 0: never")
-	f.StringVar(&symlinks, "symlinks", "rewrite", "rewrite: they stay inside the image; raw: as the image has them")
-	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
-	f.StringVar(&prefetch, "prefetch", "none", "auto|none|all: what to fetch of an opened image before it is needed")
-	a.flags.shape.howFlags(f)
-	a.progressFlag(f)
-	a.registryFlags(f)
-	a.storeFlags(f)
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.foreground, "foreground", "f", false, "stay in the foreground; Ctrl-C unmounts, twice by force")
+	flags.DurationVar(&idle, "idle", idle, "close images that nobody has used for this long; 0: never")
+	flags.StringVar(&f.symlinks, "symlinks", "rewrite", "rewrite: they stay inside the image; raw: as the image has them")
+	flags.BoolVar(&f.allowOther, "allow-other", false, "let other users in; permissions are enforced then")
+	flags.StringVar(&f.prefetch, "prefetch", "none", "auto|none|all: what to fetch of an opened image before it is needed")
+	f.presentation.appearanceFlags(flags)
+	progressFlag(flags, &f.progress)
+	f.sessionFlags.define(flags)
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = directories
 	return cmd
 }
 
@@ -53,23 +53,26 @@ again when it is next used.`,
 const automounted = "automount"
 
 // automount mounts in the background, or serves the mount itself.
-func (a *app) automount(ctx context.Context, dir string, idle time.Duration) error {
-	r, err := a.mountRequest([]string{automounted, dir})
+func automount(ctx context.Context, a *app, f *mountFlags, dir string, idle time.Duration) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	r, err := newMountRequest([]string{automounted, dir})
 	if err != nil {
 		return err
 	}
-	if a.daemon == nil && !a.flags.foreground {
-		_, err := a.startDaemon(ctx, r)
+	if a.daemon == nil && !f.foreground {
+		_, err := startDaemon(ctx, a, r)
 		return err
 	}
-	return a.serveWith(ctx, r, func(m *mounted, ctx context.Context) (*fusefs.Server, error) {
+	return serveWith(ctx, a, f, r, func(m *mounted, ctx context.Context) (*fusefs.Server, error) {
 		m.stack = &stack{}
 		m.describeAutomount(idle)
-		lib := &shelf{session: m.s, mounted: m}
+		lib := &imageLibrary{session: m.s, mounted: m}
 		return m.mount(func() (*fusefs.Server, error) {
 			return fusefs.MountLibrary(m.r.dir, lib, idle, fusefs.Options{
-				FSName: "peelfs:" + automounted, AllowOther: a.flags.allowOther, Logger: a.log, IOTimeout: a.flags.ioTimeout,
-				Suid: a.flags.shape.suid, Dev: a.flags.shape.dev, NoExec: a.flags.shape.noexec,
+				FSName: "peelfs:" + automounted, AllowOther: f.allowOther, Logger: a.log, IOTimeout: f.ioTimeout,
+				Suid: f.presentation.suid, Dev: f.presentation.dev, NoExec: f.presentation.noexec,
 			})
 		})
 	})
@@ -83,7 +86,7 @@ func (m *mounted) describeAutomount(idle time.Duration) {
 
 // automountHint says, where the status of a mount of all images was asked for, that
 // each image has one.
-func (a *app) automountHint(dir string, err error) error {
+func automountHint(a *app, dir string, err error) error {
 	table, tableErr := a.mounts()
 	if tableErr != nil {
 		return err

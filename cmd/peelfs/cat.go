@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+
 	"context"
 
 	"github.com/spf13/cobra"
@@ -8,7 +10,8 @@ import (
 	"github.com/peelfs/peelfs/layers/unpack"
 )
 
-func (a *app) catCommand() *cobra.Command {
+func catCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	cmd := &cobra.Command{
 		Use:   "cat [flags] REF:PATH...",
 		Short: "Print files of an image",
@@ -17,16 +20,17 @@ be looked at to find them. Symbolic links are followed inside the image.`,
 		Example: `  peelfs cat debian:bookworm:/etc/os-release
   peelfs cat debian:11:/etc/debian_version debian:12:/etc/debian_version`,
 		Args: wrong(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			look := s.looker()
-			return a.eachOf(ctx, args, func(arg string) error { return s.cat(ctx, look, arg) })
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			look := newLooker(s)
+			return eachOf(ctx, c, args, func(arg string) error { return cat(ctx, c, look, arg) })
 		}),
 	}
-	a.lookFlags(cmd)
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
-func (s *session) cat(ctx context.Context, look *looker, arg string) error {
+func cat(ctx context.Context, c *output.Console, look *looker, arg string) error {
 	ref, path, err := refAndPath(arg)
 	if err != nil {
 		return err
@@ -39,5 +43,5 @@ func (s *session) cat(ctx context.Context, look *looker, arg string) error {
 	if err := needFile(ref, e); err != nil {
 		return err
 	}
-	return unpack.Cat(ctx, s.app.out, st.view, e.Attr)
+	return unpack.Cat(ctx, c.Out, st.view, e.Attr)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 )
 
@@ -18,32 +19,26 @@ const completeTime = 2 * time.Second
 
 type completer = func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective)
 
-// completions tells the shells what arguments and flags can be.
-func (a *app) completions(root *cobra.Command) {
-	args := map[string]completer{
-		"umount": a.completeMounts, "status": a.completeMounts,
-		"mount": firstThen(a.completeRefs, directories), "automount": directories,
-		"pull": a.completeRefs, "rmi": a.completeRefs, "tag": a.completeRefs, "inspect": a.completeRefs, "history": a.completeRefs,
-		"export": a.completeRefs, "top": a.completeRefs, "doctor": a.completeRefs, "diff": a.completeRefs, "images": a.completeRefs,
-		"which": firstThen(a.completeRefs, nothing), "tags": a.completeRefs,
-		"ls": a.completeRefs, "tree": a.completeRefs, "cat": a.completeRefs, "cp": a.completeRefs, "find": a.completeRefs,
-		"stat": a.completeRefs, "du": a.completeRefs,
-	}
+// completeFlagValues tells the shells what the values of flags can be.
+func completeFlagValues(root *cobra.Command) {
 	flags := map[string][]string{
 		"pull": {"auto", "always", "missing", "never"}, "symlinks": {"rewrite", "raw"}, "format": {"table", "json"},
 		"progress": {"auto", "bar", "plain", "none"}, "prefetch": {"auto", "none", "all"}, "registry-api": {"auto", "v1", "v2"},
-		"log-level": {"debug", "info", "warn", "error"}, "platform": {"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386"},
+		"soci": {"auto", "off", "v2"}, "platform": {"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386"},
 	}
-	for _, cmd := range root.Commands() {
-		if f := args[cmd.Name()]; f != nil && cmd.ValidArgsFunction == nil && !cmd.HasSubCommands() {
-			cmd.ValidArgsFunction = f
-		}
+	var complete func(*cobra.Command)
+	complete = func(cmd *cobra.Command) {
 		for name, values := range flags {
-			if cmd.Flags().Lookup(name) != nil || root.PersistentFlags().Lookup(name) != nil && cmd.Name() == "mount" {
+			if cmd.LocalNonPersistentFlags().Lookup(name) != nil {
 				_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 			}
 		}
+		for _, sub := range cmd.Commands() {
+			complete(sub)
+		}
 	}
+	complete(root)
+	_ = root.RegisterFlagCompletionFunc("log-level", cobra.FixedCompletions([]string{"debug", "info", "warn", "error"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = root.RegisterFlagCompletionFunc("cache-dir", directories)
 }
 
@@ -66,53 +61,57 @@ func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 }
 
 // completeMounts offers what is mounted, from here where that is shorter to type.
-func (a *app) completeMounts(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	table, err := a.mounts()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	entries, err := table.List()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	here, _ := os.Getwd()
-	var dirs []string
-	for _, e := range entries {
-		dir := e.Mountpoint
-		if rel, err := filepath.Rel(here, dir); err == nil && !filepath.IsAbs(typed) && filepath.IsLocal(rel) {
-			dir = rel
+func completeMounts(a *app) completer {
+	return func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+		table, err := a.mounts()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
 		}
-		if strings.HasPrefix(dir, typed) && !slices.Contains(args, dir) {
-			dirs = append(dirs, dir+"\t"+familiar(e.Reference))
+		entries, err := table.List()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
 		}
+		here, _ := os.Getwd()
+		var dirs []string
+		for _, e := range entries {
+			dir := e.Mountpoint
+			if rel, err := filepath.Rel(here, dir); err == nil && !filepath.IsAbs(typed) && filepath.IsLocal(rel) {
+				dir = rel
+			}
+			if strings.HasPrefix(dir, typed) && !slices.Contains(args, dir) {
+				dirs = append(dirs, dir+"\t"+familiar(e.Reference))
+			}
+		}
+		return dirs, cobra.ShellCompDirectiveNoFileComp
 	}
-	return dirs, cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeRefs offers names that are known here; behind NAME: the tags that the
-// registry has; and files behind a transport.
-func (a *app) completeRefs(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-	for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
-		if strings.HasPrefix(typed, transport) {
-			return nil, cobra.ShellCompDirectiveDefault
+// registry has, asked with the flags typed so far; and files behind a transport.
+func completeRefs(a *app, f *sessionFlags) completer {
+	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		for _, transport := range []string{"oci:", "oci-archive:", "docker-archive:"} {
+			if strings.HasPrefix(typed, transport) {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
 		}
-	}
-	var names []string
-	err := a.with(func(s *session) error {
-		names = s.knownNames(typed)
-		if repo, ok := beforeTag(typed); ok {
-			names = append(names, s.remoteTags(cmd.Context(), repo, typed)...)
+		var names []string
+		err := withSession(a, f, func(s *session) error {
+			names = knownNames(s, typed)
+			if repo, ok := beforeTag(typed); ok {
+				names = append(names, remoteTags(cmd.Context(), s, repo, typed)...)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
+		slices.Sort(names)
+		return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
 	}
-	slices.Sort(names)
-	return slices.Compact(names), cobra.ShellCompDirectiveNoFileComp
 }
 
-func (s *session) knownNames(typed string) (names []string) {
+func knownNames(s *session, typed string) (names []string) {
 	records, _ := s.tags.List()
 	for _, r := range records {
 		short := familiar(r.Name)
@@ -136,7 +135,7 @@ func beforeTag(typed string) (repo string, ok bool) {
 	return typed[:last+i], true
 }
 
-func (s *session) remoteTags(ctx context.Context, repo, typed string) (names []string) {
+func remoteTags(ctx context.Context, s *session, repo, typed string) (names []string) {
 	ref, err := fetch.ParseReference(repo)
 	if err != nil || ref.Transport() != "docker" {
 		return nil
@@ -148,7 +147,7 @@ func (s *session) remoteTags(ctx context.Context, repo, typed string) (names []s
 		return nil
 	}
 	for _, tag := range tags {
-		if name := repo + ":" + tag; strings.HasPrefix(name, typed) {
+		if name := repo + ":" + tag; strings.HasPrefix(name, typed) && output.Printable(name) == name {
 			names = append(names, name)
 		}
 	}

@@ -11,12 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/query"
 	"github.com/peelfs/peelfs/layers/unpack"
 )
 
-func (a *app) cpCommand() *cobra.Command {
+func cpCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	keepLinks := false
 	cmd := &cobra.Command{
 		Use:   "cp [flags] REF:PATH... DEST",
@@ -28,12 +30,13 @@ single copy, or - for a tar on stdout. PATH/. means what is in a directory.`,
   peelfs cp debian:bookworm:/etc/os-release /tmp/release
   peelfs cp myapp:2:/srv/. - | ssh host tar -C /srv -xf -`,
 		Args: wrong(cobra.MinimumNArgs(2)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			return s.cp(ctx, args[:len(args)-1], args[len(args)-1], !keepLinks)
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return cp(ctx, c, s, args[:len(args)-1], args[len(args)-1], !keepLinks)
 		}),
 	}
 	cmd.Flags().BoolVarP(&keepLinks, "no-dereference", "P", false, "copy a symbolic link that is named as a link")
-	a.lookFlags(cmd)
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
@@ -45,23 +48,23 @@ type copyJob struct {
 	name  string
 }
 
-func (s *session) cp(ctx context.Context, args []string, dest string, follow bool) error {
-	jobs, err := s.copyJobs(ctx, args, follow)
+func cp(ctx context.Context, c *output.Console, s *session, args []string, dest string, follow bool) error {
+	jobs, err := copyJobs(ctx, s, args, follow)
 	if err != nil {
 		return err
 	}
 	if dest == "-" {
-		return s.toTar(ctx, jobs)
+		return toTar(ctx, c, jobs)
 	}
 	dir, jobs, err := destination(dest, jobs)
 	if err != nil {
 		return err
 	}
-	return s.toDir(ctx, dir, jobs)
+	return toDir(ctx, c, dir, jobs)
 }
 
-func (s *session) copyJobs(ctx context.Context, args []string, follow bool) ([]copyJob, error) {
-	look := s.looker()
+func copyJobs(ctx context.Context, s *session, args []string, follow bool) ([]copyJob, error) {
+	look := newLooker(s)
 	jobs := make([]copyJob, 0, len(args))
 	for _, arg := range args {
 		_, p, err := refAndPath(arg)
@@ -103,11 +106,11 @@ func destination(dest string, jobs []copyJob) (string, []copyJob, error) {
 }
 
 // toTar writes a tar to stdout.
-func (s *session) toTar(ctx context.Context, jobs []copyJob) error {
-	if isTerminal(s.app.out) {
+func toTar(ctx context.Context, c *output.Console, jobs []copyJob) error {
+	if output.IsTerminal(c.Out) {
 		return errkind.WithHint(errkind.New(errkind.Invalid, "a tar is nothing for a terminal"), "send it somewhere: ... - | tar -t")
 	}
-	out := s.app.screen()
+	out := c.Screen()
 	for _, group := range byStack(jobs) {
 		if len(group) < len(jobs) {
 			return errkind.New(errkind.Invalid, "a tar takes things of one image only")
@@ -119,12 +122,12 @@ func (s *session) toTar(ctx context.Context, jobs []copyJob) error {
 			return err
 		}
 	}
-	s.app.regret(t.Losses())
+	regret(c, t.Losses())
 	return errors.Join(t.Close(), out.Flush())
 }
 
 // toDir writes into a directory of this machine.
-func (s *session) toDir(ctx context.Context, dir string, jobs []copyJob) error {
+func toDir(ctx context.Context, c *output.Console, dir string, jobs []copyJob) error {
 	for _, group := range byStack(jobs) {
 		d, err := unpack.OpenDir(dir)
 		if err != nil {
@@ -138,7 +141,7 @@ func (s *session) toDir(ctx context.Context, dir string, jobs []copyJob) error {
 		if err := errors.Join(err, d.Close(ctx)); err != nil {
 			return err
 		}
-		s.app.regret(d.Losses())
+		regret(c, d.Losses())
 	}
 	return nil
 }
@@ -156,7 +159,7 @@ func byStack(jobs []copyJob) (groups [][]copyJob) {
 }
 
 // regret says what a copy has not kept.
-func (a *app) regret(l unpack.Losses) {
+func regret(c *output.Console, l unpack.Losses) {
 	for _, loss := range []struct {
 		unpack.Loss
 		what string
@@ -166,14 +169,14 @@ func (a *app) regret(l unpack.Losses) {
 		{l.Xattrs, "extended attributes of %s were not kept"},
 	} {
 		if loss.Count > 0 {
-			a.warn("%s: %s", fmt.Sprintf(loss.what, someObjects(loss.Loss)), loss.Err)
+			c.Warn("%s: %s", fmt.Sprintf(loss.what, someObjects(loss.Loss)), loss.Err)
 		}
 	}
 }
 
 func someObjects(l unpack.Loss) string {
 	if l.Count == 1 {
-		return printable(l.First)
+		return output.Printable(l.First)
 	}
-	return fmt.Sprintf("%d objects (the first is %s)", l.Count, printable(l.First))
+	return fmt.Sprintf("%d objects (the first is %s)", l.Count, output.Printable(l.First))
 }

@@ -42,7 +42,7 @@ type readyMessage struct {
 }
 
 // startDaemon starts the process that serves r and waits until it is ready.
-func (a *app) startDaemon(ctx context.Context, r mountRequest) (*readyMessage, error) {
+func startDaemon(ctx context.Context, a *app, r mountRequest) (*readyMessage, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, errkind.New(errkind.Internal, "find this program: %w", err)
@@ -60,7 +60,7 @@ func (a *app) startDaemon(ctx context.Context, r mountRequest) (*readyMessage, e
 	cmd := exec.Command(self) // not bound to ctx: it outlives this process
 	cmd.Args = []string{"peelfs", "mount", r.ref, r.dir}
 	cmd.Env = append(os.Environ(), daemonEnv+"=1")
-	cmd.Stderr = a.err
+	cmd.Stderr = a.console.Err
 	cmd.ExtraFiles = []*os.File{readyChild, argumentsChild}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	// What the caller's shell left open here, the pipe of its pipeline perhaps, is
@@ -100,7 +100,7 @@ type daemon struct {
 }
 
 // daemonMain is what the child runs instead of its own command line.
-func (a *app) daemonMain() int {
+func daemonMain(a *app) int {
 	os.Unsetenv(daemonEnv)
 	unix.CloseOnExec(readyFD)
 	unix.CloseOnExec(argumentsFD)
@@ -110,7 +110,7 @@ func (a *app) daemonMain() int {
 	err := json.NewDecoder(pipe).Decode(&args)
 	pipe.Close()
 	if err != nil {
-		fmt.Fprintf(a.err, "peelfs: %s is for the program's own use: %v\n", daemonEnv, err)
+		fmt.Fprintf(a.console.Err, "peelfs: %s is for the program's own use: %v\n", daemonEnv, err)
 		return errkind.Invalid.ExitCode()
 	}
 	return a.run(args)

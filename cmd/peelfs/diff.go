@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
@@ -16,6 +17,7 @@ import (
 )
 
 type diffFlags struct {
+	sessionFlags
 	stat, times, null bool
 	platforms         platformList
 }
@@ -32,7 +34,7 @@ func (p *platformList) Set(s string) error {
 
 var _ pflag.Value = (*platformList)(nil)
 
-func (a *app) diffCommand() *cobra.Command {
+func diffCommand(a *app) *cobra.Command {
 	var f diffFlags
 	cmd := &cobra.Command{
 		Use:   "diff [flags] REF1 REF2 [PATH]",
@@ -44,13 +46,14 @@ their sizes are equal. Exit code: 0 the same, 1 different, more for trouble.`,
   peelfs diff --stat myapp:1 myapp:2
   peelfs diff --platform linux/amd64,linux/arm64 debian:12`,
 		Args: wrong(cobra.RangeArgs(1, 3)),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.diff(cmd.Context(), args, f) },
+		RunE: func(cmd *cobra.Command, args []string) error { return diff(cmd.Context(), a, args, &f) },
 	}
 	cmd.Flags().BoolVar(&f.stat, "stat", false, "how much differs, by directory")
 	cmd.Flags().BoolVar(&f.times, "times", false, "modification times count too")
 	cmd.Flags().BoolVarP(&f.null, "null", "0", false, "lines end with a NUL, and names are exact")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	platform := cmd.Flags().Lookup("platform")
 	platform.Value, platform.Usage = &f.platforms, "os/arch[/variant] of both images, or two of them: one for each"
 	return cmd
@@ -62,16 +65,16 @@ const (
 	exitTrouble = 2
 )
 
-func (a *app) diff(ctx context.Context, args []string, f diffFlags) error {
+func diff(ctx context.Context, a *app, args []string, f *diffFlags) error {
 	differs := false
-	err := a.with(func(s *session) error {
+	err := withSession(a, &f.sessionFlags, func(s *session) error {
 		var err error
-		differs, err = s.diff(ctx, args, f)
+		differs, err = compare(ctx, a.console, s, args, f)
 		return err
 	})
 	switch {
 	case err != nil && errkind.Of(err).ExitCode() <= exitDiffers && !isBrokenPipe(err):
-		a.complain(err)
+		a.console.Complain(err)
 		return &exitError{exitTrouble}
 	case err != nil && !isBrokenPipe(err):
 		return err
@@ -81,17 +84,17 @@ func (a *app) diff(ctx context.Context, args []string, f diffFlags) error {
 	return nil
 }
 
-func (s *session) diff(ctx context.Context, args []string, f diffFlags) (differs bool, err error) {
-	inJSON, err := s.app.asJSON()
+func compare(ctx context.Context, c *output.Console, s *session, args []string, f *diffFlags) (differs bool, err error) {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return false, err
 	}
-	a, b, path, err := s.sides(ctx, args, f.platforms)
+	a, b, path, err := sides(ctx, s, args, f.platforms)
 	if err != nil {
 		return false, err
 	}
-	out := s.app.screen()
-	p := printer{screen: out, flags: f, a: a, b: b, json: &jsonList{w: out}, root: path}
+	out := c.Screen()
+	p := printer{Screen: out, flags: f, a: a, b: b, json: out.List(), root: path}
 	tell := p.line
 	switch {
 	case f.stat:
@@ -99,10 +102,10 @@ func (s *session) diff(ctx context.Context, args []string, f diffFlags) (differs
 	case inJSON:
 		tell = p.object
 	}
-	c := query.Comparison{
+	comparison := query.Comparison{
 		A: query.Side{View: a.view, Layers: a.identities()}, B: query.Side{View: b.view, Layers: b.identities()}, Times: f.times,
 	}
-	err = c.Diff(ctx, path, func(change query.Change) error {
+	err = comparison.Diff(ctx, path, func(change query.Change) error {
 		differs = true
 		return tell(ctx, change)
 	})
@@ -111,13 +114,13 @@ func (s *session) diff(ctx context.Context, args []string, f diffFlags) (differs
 	case f.stat:
 		err = p.statistics(inJSON)
 	case inJSON:
-		err = p.json.close()
+		err = p.json.Close()
 	}
 	return differs, errors.Join(err, out.Flush())
 }
 
 // sides opens both images.
-func (s *session) sides(ctx context.Context, args []string, platforms platformList) (a, b *stack, path string, err error) {
+func sides(ctx context.Context, s *session, args []string, platforms platformList) (a, b *stack, path string, err error) {
 	path = "/"
 	if last := args[len(args)-1]; strings.HasPrefix(last, "/") {
 		path, args = last, args[:len(args)-1]
@@ -158,10 +161,10 @@ type difference struct {
 
 // printer tells differences.
 type printer struct {
-	*screen
-	flags diffFlags
+	*output.Screen
+	flags *diffFlags
 	a, b  *stack
-	json  *jsonList
+	json  *output.List
 	root  string
 	stats diffStats
 }
@@ -183,7 +186,7 @@ func (p *printer) object(ctx context.Context, c query.Change) error {
 		}
 		*side.to = &e
 	}
-	return p.json.add(d)
+	return p.json.Add(d)
 }
 
 func changeWord(c query.Change) string {
@@ -198,12 +201,12 @@ func changeWord(c query.Change) string {
 
 // line is a change as people read it.
 func (p *printer) line(ctx context.Context, c query.Change) error {
-	letter, code := "C", yellow
+	letter, colour := "C", output.Yellow
 	switch {
 	case c.Old == nil:
-		letter, code = "A", "32"
+		letter, colour = "A", output.Green
 	case c.New == nil:
-		letter, code = "D", red
+		letter, colour = "D", output.Red
 	}
 	details, err := p.details(ctx, c)
 	if err != nil {
@@ -213,7 +216,7 @@ func (p *printer) line(ctx context.Context, c query.Change) error {
 		_, err = p.WriteString(letter + " " + c.Path + "\x00")
 		return err
 	}
-	_, err = p.WriteString(p.colour(code, letter+" "+p.name(c.Path)) + details + "\n")
+	_, err = p.WriteString(p.Paint(colour, letter+" "+p.Name(c.Path)) + details + "\n")
 	return err
 }
 
@@ -247,7 +250,7 @@ func (p *printer) details(ctx context.Context, c query.Change) (string, error) {
 			if err != nil {
 				return "", err
 			}
-			old, now = p.name(string(ta)), p.name(string(tb))
+			old, now = p.Name(string(ta)), p.Name(string(tb))
 		}
 		part := string(aspect)
 		if old != now {

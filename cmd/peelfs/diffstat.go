@@ -65,7 +65,7 @@ func (p *printer) statistics(inJSON bool) error {
 		total.Bytes += row.Bytes
 	}
 	if inJSON {
-		return writeJSON(p, all)
+		return p.JSON(all)
 	}
 	if len(all) == 0 {
 		return nil
@@ -74,7 +74,7 @@ func (p *printer) statistics(inJSON bool) error {
 	for _, r := range slices.Concat(all, []diffStat{total}) {
 		rows = append(rows, []string{r.Directory, fmt.Sprint(r.Added), fmt.Sprint(r.Removed), fmt.Sprint(r.Changed), plusSize(r.Bytes)})
 	}
-	p.table(rows, 1, 2, 3, 4)
+	p.Table(rows, 1, 2, 3, 4)
 	return nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/fetch/login"
@@ -39,7 +39,8 @@ const (
 	failed  = "failed"
 )
 
-func (a *app) doctorCommand() *cobra.Command {
+func doctorCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	cmd := &cobra.Command{
 		Use:   "doctor [flags] [REF...]",
 		Short: "Check this machine, and say what to install or set",
@@ -49,9 +50,9 @@ registries known here and those named, and whether a named image can be had; and
 mounts whose process is gone. The exit code is that of the first check that failed.`,
 		Example: `  peelfs doctor
   peelfs doctor registry.example.com/team/app:1`,
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			found := s.examine(ctx, args)
-			if err := a.emit(found, func(w io.Writer) error { return a.findings(w, found) }); err != nil {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			found := (&checkup{a: a, s: s, flags: &f}).examine(ctx, args)
+			if err := c.Emit(found, func(out *output.Screen) { findings(out, found) }); err != nil {
 				return err
 			}
 			for _, f := range found {
@@ -62,39 +63,39 @@ mounts whose process is gone. The exit code is that of the first check that fail
 			return nil
 		}),
 	}
-	a.formatFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
+	formatFlag(a.console, cmd.Flags())
+	f.registryFlags.define(cmd.Flags())
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
-func (a *app) findings(w io.Writer, found []finding) error {
-	colours := map[string]string{healthy: "32", warning: yellow, failed: red}
+func findings(out *output.Screen, found []finding) {
+	colours := map[string]output.Colour{healthy: output.Green, warning: output.Yellow, failed: output.Red}
 	for _, f := range found {
-		mark := fmt.Sprintf("%-7s", f.State)
-		if isTerminal(w) {
-			mark = a.colour(colours[f.State], mark)
-		}
-		if _, err := fmt.Fprintf(w, "%s  %-12s %s\n", mark, f.Check, printable(f.Text)); err != nil {
-			return err
-		}
+		mark := out.Paint(colours[f.State], fmt.Sprintf("%-7s", f.State))
+		fmt.Fprintf(out, "%s  %-12s %s\n", mark, f.Check, output.Printable(f.Text))
 		if f.Hint != "" {
-			if _, err := fmt.Fprintf(w, "%22s %s\n", "", f.Hint); err != nil {
-				return err
-			}
+			fmt.Fprintf(out, "%22s %s\n", "", output.Printable(f.Hint))
 		}
 	}
-	return nil
+}
+
+// checkup is what the checks look at beside the machine.
+type checkup struct {
+	a     *app
+	s     *session
+	flags *sessionFlags
 }
 
 // examine makes all checks, those first that others depend on.
-func (s *session) examine(ctx context.Context, refs []string) (found []finding) {
-	found = append(found, checkDevice(), checkHelper(), s.checkMounting(), checkAllowOther(), checkMountHelper(), checkKernel(), s.checkCache())
-	found = append(found, s.checkCredentials(ctx)...)
+func (c *checkup) examine(ctx context.Context, refs []string) (found []finding) {
+	found = append(found, checkDevice(), checkHelper(), c.checkMounting(), checkAllowOther(), checkMountHelper(), checkKernel(), c.checkCache())
+	found = append(found, c.checkCredentials(ctx)...)
 	for _, ref := range refs {
-		found = append(found, s.checkImage(ctx, ref)...)
+		found = append(found, c.checkImage(ctx, ref)...)
 	}
-	return append(found, s.checkDead()...)
+	return append(found, c.checkDead()...)
 }
 
 func fine(check, format string, args ...any) finding {
@@ -138,13 +139,13 @@ func checkHelper() finding {
 }
 
 // checkMounting mounts an empty view for a moment: nothing else tells for sure.
-func (s *session) checkMounting() finding {
+func (c *checkup) checkMounting() finding {
 	dir, err := os.MkdirTemp("", "peelfs-doctor-")
 	if err != nil {
 		return broken("mounting", errkind.Wrap(errkind.LocalFull, err))
 	}
 	defer os.Remove(dir)
-	server, err := fusefs.Mount(dir, view.New(nil, view.Options{}), fusefs.Options{FSName: "peelfs:doctor", Logger: s.app.log})
+	server, err := fusefs.Mount(dir, view.New(nil, view.Options{}), fusefs.Options{FSName: "peelfs:doctor", Logger: c.a.log})
 	if err != nil {
 		return broken("mounting", err)
 	}
@@ -208,34 +209,34 @@ func checkKernel() finding {
 // scarce is how little free space is worth a word, in bytes.
 const scarce = 1 << 30
 
-func (s *session) checkCache() finding {
-	if _, err := s.layers(); err != nil {
+func (c *checkup) checkCache() finding {
+	if _, err := c.s.layers(); err != nil {
 		return broken("cache", err)
 	}
-	probe, err := os.CreateTemp(s.dir, ".doctor-")
+	probe, err := os.CreateTemp(c.s.dir, ".doctor-")
 	if err != nil {
-		return broken("cache", errkind.WithHint(errkind.New(errkind.LocalFull, "%s cannot be written: %w", s.dir, err), "name another directory with --cache-dir or PEELFS_CACHE"))
+		return broken("cache", errkind.WithHint(errkind.New(errkind.LocalFull, "%s cannot be written: %w", c.s.dir, err), "name another directory with --cache-dir or PEELFS_CACHE"))
 	}
 	probe.Close()
 	os.Remove(probe.Name())
 	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil {
-		return broken("cache", errkind.New(errkind.LocalFull, "%s: %w", s.dir, err))
+	if err := unix.Statfs(c.s.dir, &st); err != nil {
+		return broken("cache", errkind.New(errkind.LocalFull, "%s: %w", c.s.dir, err))
 	}
 	free := int64(st.Bavail) * st.Bsize
 	if free < scarce {
-		return doubtful("cache", "make room: peelfs cache prune; or bound it: --cache-size", "%s has only %s free", s.dir, progress.Size(free))
+		return doubtful("cache", "make room: peelfs cache prune; or bound it: --cache-size", "%s has only %s free", c.s.dir, progress.Size(free))
 	}
-	return fine("cache", "%s can be written, with %s free", s.dir, progress.Size(free))
+	return fine("cache", "%s can be written, with %s free", c.s.dir, progress.Size(free))
 }
 
-func (s *session) checkCredentials(ctx context.Context) (found []finding) {
-	f := &s.app.flags
+func (c *checkup) checkCredentials(ctx context.Context) (found []finding) {
+	f := c.flags
 	finder, err := login.NewFinder(login.Options{Creds: f.creds, AuthFile: f.authFile, Anonymous: f.anonymous})
 	if err != nil {
 		return []finding{broken("credentials", err)}
 	}
-	for _, host := range s.registries() {
+	for _, host := range registries(c.s) {
 		cred, source, err := finder.Find(ctx, host, "")
 		switch {
 		case err != nil:
@@ -250,7 +251,7 @@ func (s *session) checkCredentials(ctx context.Context) (found []finding) {
 }
 
 // registries are docker.io and the hosts of the names that are known.
-func (s *session) registries() []string {
+func registries(s *session) []string {
 	hosts := []string{"docker.io"}
 	records, _ := s.tags.List()
 	for _, r := range records {
@@ -262,10 +263,10 @@ func (s *session) registries() []string {
 	return slices.Compact(hosts)
 }
 
-func (s *session) checkImage(ctx context.Context, arg string) []finding {
-	ref, err := s.reference(arg)
+func (c *checkup) checkImage(ctx context.Context, arg string) []finding {
+	ref, err := c.s.reference(arg)
 	if err == nil {
-		_, err = s.client.Head(ctx, ref)
+		_, err = c.s.client.Head(ctx, ref)
 	}
 	if err != nil {
 		return []finding{broken("image", fmt.Errorf("%s: %w", arg, err))}
@@ -275,9 +276,9 @@ func (s *session) checkImage(ctx context.Context, arg string) []finding {
 
 // checkDead looks for mounts whose process is gone, in the records and in the
 // kernel's list.
-func (s *session) checkDead() (found []finding) {
+func (c *checkup) checkDead() (found []finding) {
 	dirs := map[string]bool{}
-	if table, err := s.app.mounts(); err != nil {
+	if table, err := c.a.mounts(); err != nil {
 		found = append(found, broken("records", err))
 	} else if entries, err := table.List(); err == nil {
 		for _, e := range entries {

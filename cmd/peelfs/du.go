@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +14,12 @@ import (
 )
 
 type duFlags struct {
+	sessionFlags
 	all, human, total, layers, null bool
 	depth                           int
 }
 
-func (a *app) duCommand() *cobra.Command {
+func duCommand(a *app) *cobra.Command {
 	var f duFlags
 	cmd := &cobra.Command{
 		Use:   "du [flags] REF[:PATH]",
@@ -26,11 +29,11 @@ file with several names counts once, where it comes first.`,
 		Example: `  peelfs du -h -d 2 debian:bookworm:/usr
   peelfs du -h --layers myapp:2     with what upper layers hide`,
 		Args: orHelp(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if f.total {
 				f.depth = 0
 			}
-			return s.du(ctx, args[0], f)
+			return du(ctx, c, s, args[0], f)
 		}),
 	}
 	cmd.Flags().IntVarP(&f.depth, "max-depth", "d", 1, "show directories down to this depth; -1 for all")
@@ -39,8 +42,9 @@ file with several names counts once, where it comes first.`,
 	cmd.Flags().BoolVarP(&f.human, "human-readable", "h", false, "sizes as 1.2 kB")
 	cmd.Flags().BoolVar(&f.layers, "layers", false, "by layer")
 	cmd.Flags().BoolVarP(&f.null, "null", "0", false, "lines end with a NUL, and names are exact")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
@@ -54,23 +58,23 @@ type duRow struct {
 	Entries   int64  `json:"entries"`
 }
 
-func (s *session) du(ctx context.Context, arg string, f duFlags) error {
-	inJSON, err := s.app.asJSON()
+func du(ctx context.Context, c *output.Console, s *session, arg string, f duFlags) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
-	st, from, err := s.looker().at(ctx, arg, true)
+	st, from, err := newLooker(s).at(ctx, arg, true)
 	if err != nil {
 		return err
 	}
-	out := s.app.screen()
+	out := c.Screen()
 	if f.layers {
-		return errors.Join(s.duLayers(ctx, st, out, f, inJSON), out.Flush())
+		return errors.Join(duLayers(ctx, st, out, f, inJSON), out.Flush())
 	}
 	if f.null {
-		out.terminal = false
+		out.Exact()
 	}
-	list := jsonList{w: out}
+	list := out.List()
 	err = query.Usage(ctx, st.view, from, f.all, func(t query.Total) error {
 		if f.depth >= 0 && t.Depth > f.depth {
 			return nil
@@ -78,22 +82,22 @@ func (s *session) du(ctx context.Context, arg string, f duFlags) error {
 		if inJSON {
 			row := duRow{Type: t.Attr.Kind.String(), Bytes: t.Bytes, Files: t.Files, Entries: t.Entries}
 			row.Path, row.PathBytes = text(t.Path)
-			return list.add(row)
+			return list.Add(row)
 		}
 		return f.line(out, t)
 	})
 	if inJSON && err == nil {
-		err = list.close()
+		err = list.Close()
 	}
 	return errors.Join(err, out.Flush())
 }
 
-func (f duFlags) line(out *screen, t query.Total) error {
+func (f duFlags) line(out *output.Screen, t query.Total) error {
 	end := "\n"
 	if f.null {
 		end = "\x00"
 	}
-	_, err := fmt.Fprintf(out, "%10s  %s%s", sizes(f.human)(t.Bytes), out.paint(t.Entry, out.name(t.Path)), end)
+	_, err := fmt.Fprintf(out, "%10s  %s%s", sizes(f.human)(t.Bytes), paint(out, t.Entry, out.Name(t.Path)), end)
 	return err
 }
 
@@ -109,14 +113,14 @@ type duLayer struct {
 	CreatedBy  string `json:"createdBy,omitempty"`
 }
 
-func (s *session) duLayers(ctx context.Context, st *stack, out *screen, f duFlags, inJSON bool) error {
+func duLayers(ctx context.Context, st *stack, out *output.Screen, f duFlags, inJSON bool) error {
 	usage, err := query.ByLayer(ctx, st.view, nil)
 	if err != nil {
 		return err
 	}
 	rows := st.duRows(usage)
 	if inJSON {
-		return writeJSON(out, rows)
+		return out.JSON(rows)
 	}
 	layerUsageTable(out, rows, sizes(f.human))
 	return nil
@@ -135,7 +139,7 @@ func (st *stack) duRows(usage []query.LayerUsage) []duLayer {
 	return rows
 }
 
-func layerUsageTable(out *screen, rows []duLayer, size func(int64) string) {
+func layerUsageTable(out *output.Screen, rows []duLayer, size func(int64) string) {
 	table := [][]string{{"LAYER", "BLOB", "FILES", "BYTES", "HIDDEN", "DUPLICATED", "CREATED BY"}}
 	var all duLayer
 	cells := func(name string, r duLayer) []string {
@@ -149,5 +153,5 @@ func layerUsageTable(out *screen, rows []duLayer, size func(int64) string) {
 		all.Hidden += r.Hidden
 		all.Duplicated += r.Duplicated
 	}
-	out.table(append(table, cells("all", all)), 1, 2, 3, 4, 5)
+	out.Table(append(table, cells("all", all)), 1, 2, 3, 4, 5)
 }

@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/query"
 	"github.com/peelfs/peelfs/layers/view"
@@ -44,6 +47,32 @@ func entryOf(ctx context.Context, v *view.View, e query.Entry) (entry, error) {
 	target, err := v.Readlink(ctx, a.Ino)
 	out.Target, out.TargetText = text(string(target))
 	return out, err
+}
+
+// paint colours what the entry is, as ls does.
+func paint(out *output.Screen, e query.Entry, shown string) string {
+	var colour output.Colour
+	switch a := e.Attr; {
+	case a.Kind == index.Dir:
+		colour = output.Blue
+	case a.Kind == index.Symlink:
+		colour = output.Cyan
+	case a.Kind == index.File && a.Mode&0o6000 != 0:
+		colour = output.WhiteOnRed
+	case a.Kind == index.File && a.Mode&0o111 != 0:
+		colour = output.Green
+	case a.Kind != index.File:
+		colour = output.Yellow
+	}
+	return out.Paint(colour, shown)
+}
+
+// sizes is how numbers of bytes are written: for people or exactly.
+func sizes(human bool) func(int64) string {
+	if human {
+		return progress.Size
+	}
+	return func(n int64) string { return strconv.FormatInt(n, 10) }
 }
 
 // text is s for JSON, and in base64 if JSON cannot hold it.

@@ -12,12 +12,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/query"
 	"github.com/peelfs/peelfs/layers/unpack"
 )
 
-func (a *app) exportCommand() *cobra.Command {
+func exportCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	cmd := &cobra.Command{
 		Use:   "export [flags] REF -|FILE.tar|DIR",
 		Short: "Write the whole tree of an image as a tar or a directory",
@@ -28,14 +30,17 @@ devices in a directory need root; without, what is lost is said.`,
   peelfs export debian:bookworm - | podman import - mine
   sudo peelfs export debian:bookworm ./rootfs`,
 		Args: wrong(cobra.ExactArgs(2)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.export(ctx, args[0], args[1]) }),
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return export(ctx, c, s, args[0], args[1])
+		}),
 	}
-	a.lookFlags(cmd)
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
-func (s *session) export(ctx context.Context, ref, dest string) error {
-	st, from, err := s.looker().at(ctx, ref, true)
+func export(ctx context.Context, c *output.Console, s *session, ref, dest string) error {
+	st, from, err := newLooker(s).at(ctx, ref, true)
 	if err != nil {
 		return err
 	}
@@ -45,21 +50,21 @@ func (s *session) export(ctx context.Context, ref, dest string) error {
 	job := []copyJob{{st, from, "."}}
 	switch {
 	case dest == "-":
-		return s.toTar(ctx, job)
+		return toTar(ctx, c, job)
 	case strings.HasSuffix(dest, ".tar"):
-		return s.exportFile(ctx, st, from, dest)
+		return exportFile(ctx, c, st, from, dest)
 	case strings.Contains(filepath.Base(dest), ".tar.") || strings.HasSuffix(dest, ".tgz"):
 		return errkind.WithHint(errkind.New(errkind.Invalid, "%s: compressed tars are not written", dest), "compress it yourself: peelfs export %s - | gzip > %s", ref, dest)
 	}
 	if err := emptyDir(dest); err != nil {
 		return err
 	}
-	return s.toDir(ctx, dest, job)
+	return toDir(ctx, c, dest, job)
 }
 
 // exportFile writes a tar under a name of its own, which becomes dest when it is
 // whole.
-func (s *session) exportFile(ctx context.Context, st *stack, from query.Entry, dest string) (err error) {
+func exportFile(ctx context.Context, c *output.Console, st *stack, from query.Entry, dest string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(dest), ".peelfs-*.tar")
 	if err != nil {
 		return errkind.Wrap(errkind.Invalid, err)
@@ -78,7 +83,7 @@ func (s *session) exportFile(ctx context.Context, st *stack, from query.Entry, d
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	s.app.regret(t.Losses())
+	regret(c, t.Losses())
 	return os.Rename(f.Name(), dest)
 }
 

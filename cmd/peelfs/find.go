@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/query"
 )
 
 // findFlags are the tests as they were written; "" asks for nothing.
 type findFlags struct {
+	sessionFlags
 	name, iname, path, kind, size, perm, newer, layer string
 	uid, gid                                          int64
 	maxDepth                                          int
@@ -26,7 +28,7 @@ type findFlags struct {
 // oneDash marks commands whose long flags may have one dash, as those of find(1).
 const oneDash = "one dash"
 
-func (a *app) findCommand() *cobra.Command {
+func findCommand(a *app) *cobra.Command {
 	f := findFlags{}
 	cmd := &cobra.Command{
 		Use:   "find [flags] REF[:PATH]...",
@@ -38,15 +40,18 @@ Tests are those of find(1), with one dash or two.`,
   peelfs find myapp:2 -layer 3 -newer /etc/os-release -print0 | xargs -0 ...`,
 		Annotations: map[string]string{oneDash: "true"},
 		Args:        wrong(cobra.MinimumNArgs(1)),
-		RunE:        a.runE(func(ctx context.Context, s *session, args []string) error { return s.find(ctx, args, f) }),
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return find(ctx, c, s, args, f)
+		}),
 	}
-	f.define(cmd.Flags())
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	f.defineTests(cmd.Flags())
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
-func (f *findFlags) define(flags *pflag.FlagSet) {
+func (f *findFlags) defineTests(flags *pflag.FlagSet) {
 	flags.StringVar(&f.name, "name", "", "the name fits a pattern; -iname whatever the case")
 	flags.StringVar(&f.iname, "iname", "", "")
 	flags.Lookup("iname").Hidden = true
@@ -64,18 +69,18 @@ func (f *findFlags) define(flags *pflag.FlagSet) {
 	flags.BoolVarP(&f.long, "long", "l", false, "mode, owner, size and time too")
 }
 
-func (s *session) find(ctx context.Context, args []string, f findFlags) error {
-	inJSON, err := s.app.asJSON()
+func find(ctx context.Context, c *output.Console, s *session, args []string, f findFlags) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
-	out := s.app.screen()
+	out := c.Screen()
 	if f.null {
-		out.terminal = false
+		out.Exact()
 	}
-	list := jsonList{w: out}
-	look := s.looker()
-	err = s.app.eachOf(ctx, args, func(arg string) error {
+	list := out.List()
+	look := newLooker(s)
+	err = eachOf(ctx, c, args, func(arg string) error {
 		defer out.Flush()
 		st, from, err := look.at(ctx, arg, false)
 		if err != nil {
@@ -92,13 +97,13 @@ func (s *session) find(ctx context.Context, args []string, f findFlags) error {
 				if err != nil {
 					return err
 				}
-				return list.add(item)
+				return list.Add(item)
 			}
 		}
 		return f.search(ctx, st, from, query.All(filters), found)
 	})
-	if inJSON && (err == nil || list.n > 0) {
-		err = errors.Join(err, list.close())
+	if inJSON && (err == nil || list.Len() > 0) {
+		err = errors.Join(err, list.Close())
 	}
 	return errors.Join(err, out.Flush())
 }
@@ -162,7 +167,7 @@ func newer(ctx context.Context, st *stack, text string) (query.Filter, error) {
 	return query.Newer(t.Unix(), uint32(t.Nanosecond())), err
 }
 
-func (f findFlags) print(out *screen, e query.Entry) error {
+func (f findFlags) print(out *output.Screen, e query.Entry) error {
 	if f.long {
 		a := e.Attr
 		fmt.Fprintf(out, "%s %5d %5d %10s %s ", permissions(a), a.UID, a.GID, amount(a, sizes(false)), day(a))
@@ -171,7 +176,7 @@ func (f findFlags) print(out *screen, e query.Entry) error {
 	if f.null {
 		end = "\x00"
 	}
-	_, err := out.WriteString(out.paint(e, out.name(e.Path)) + end)
+	_, err := out.WriteString(paint(out, e, out.Name(e.Path)) + end)
 	return err
 }
 

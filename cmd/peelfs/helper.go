@@ -55,27 +55,27 @@ func isHelper(args []string) bool {
 }
 
 // helperMain is what the program does then.
-func (a *app) helperMain(args []string) int {
+func helperMain(a *app, args []string) int {
 	os.Unsetenv(helperEnv)
 	h, err := parseHelper(args)
 	if err != nil {
-		return a.helperFails(err)
+		return helperFails(a, err)
 	}
 	if h.namespace != "" {
-		return a.inNamespace(h.namespace, args)
+		return inNamespace(a, h.namespace, args)
 	}
 	for _, e := range h.env {
 		os.Setenv(e[0], e[1])
 	}
-	line, err := a.commandLine(h)
+	line, err := commandLine(a, h)
 	if err != nil {
-		return a.helperFails(err)
+		return helperFails(a, err)
 	}
 	return mountExit(a.run(line))
 }
 
-func (a *app) helperFails(err error) int {
-	a.complain(err)
+func helperFails(a *app, err error) int {
+	a.console.Complain(err)
 	return mountExit(errkind.Of(err).ExitCode())
 }
 
@@ -194,10 +194,10 @@ func isCustomary(name string) bool {
 }
 
 // commandLine is the `peelfs mount` that the call means.
-func (a *app) commandLine(h helperCall) ([]string, error) {
+func commandLine(a *app, h helperCall) ([]string, error) {
 	line := []string{"mount", "--progress=none"}
-	flags := a.mountCommand().Flags()
-	a.globalFlags(flags)
+	flags := mountCommand(a).Flags()
+	new(globalFlags).define(a.console, flags)
 	for _, o := range h.options {
 		name := strings.ReplaceAll(o.name, "_", "-")
 		if isCustomary(o.name) || isCustomary(name) {
@@ -229,7 +229,7 @@ func (a *app) commandLine(h helperCall) ([]string, error) {
 
 // inNamespace runs the helper anew in another mount namespace, given by a path or
 // a process: which one a process is in can only be changed before it has threads.
-func (a *app) inNamespace(namespace string, args []string) int {
+func inNamespace(a *app, namespace string, args []string) int {
 	if namespace[0] != '/' {
 		namespace = "/proc/" + namespace + "/ns/mnt"
 	}
@@ -238,7 +238,7 @@ func (a *app) inNamespace(namespace string, args []string) int {
 		cmd := exec.Command("nsenter", append([]string{"--mount=" + namespace, "--", self}, withoutNamespace(args)...)...)
 		cmd.Args[0] = "nsenter"
 		cmd.Env = append(os.Environ(), helperEnv+"=1")
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.out, a.err
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = a.in, a.console.Out, a.console.Err
 		err = cmd.Run()
 	}
 	var exit *exec.ExitError
@@ -248,7 +248,7 @@ func (a *app) inNamespace(namespace string, args []string) int {
 	case errors.As(err, &exit):
 		return exit.ExitCode()
 	}
-	return a.helperFails(errkind.New(errkind.Invalid, "enter the namespace %s: %w", namespace, err))
+	return helperFails(a, errkind.New(errkind.Invalid, "enter the namespace %s: %w", namespace, err))
 }
 
 // helperEnv makes this program the helper whatever its name.

@@ -29,7 +29,7 @@ func TestHelperCommandLine(t *testing.T) {
 			t.Errorf("%s: %v", c.args, err)
 			continue
 		}
-		got, err := newApp(nil, nil, nil, nil).commandLine(h)
+		got, err := commandLine(newApp(nil, nil, nil, nil), h)
 		if want := append([]string{"mount", "--progress=none"}, strings.Fields(c.want)...); err != nil || !slices.Equal(got, want) {
 			t.Errorf("%s:\n%q, want\n%q (%v)", c.args, got, want, err)
 		}
@@ -42,7 +42,7 @@ func TestHelperRefuses(t *testing.T) {
 	} {
 		h, err := parseHelper(strings.Fields(args))
 		if err == nil {
-			_, err = newApp(nil, nil, nil, nil).commandLine(h)
+			_, err = commandLine(newApp(nil, nil, nil, nil), h)
 		}
 		if !errkind.Is(err, errkind.Invalid) {
 			t.Errorf("%s: %v", args, err)

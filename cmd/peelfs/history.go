@@ -1,8 +1,9 @@
 package main
 
 import (
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+
 	"context"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -25,7 +26,8 @@ type historyRow struct {
 	Comment   string     `json:"comment,omitempty"`
 }
 
-func (a *app) historyCommand() *cobra.Command {
+func historyCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	whole := false
 	cmd := &cobra.Command{
 		Use:   "history [flags] REF|ID",
@@ -33,18 +35,19 @@ func (a *app) historyCommand() *cobra.Command {
 		Example: `  peelfs history debian:bookworm
   peelfs history --no-trunc --format json myapp:2`,
 		Args: wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			st, err := s.openView(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			rows := historyOf(st.image, st.status())
-			return a.emit(rows, func(io.Writer) error { return historyTable(a.screen(), rows, whole) })
+			return c.Emit(rows, func(out *output.Screen) { historyTable(out, rows, whole) })
 		}),
 	}
 	cmd.Flags().BoolVar(&whole, "no-trunc", false, "whole commands")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
@@ -80,7 +83,7 @@ func historyOf(img *fetch.Image, known []layers.Status) []historyRow {
 	return rows
 }
 
-func historyTable(out *screen, rows []historyRow, whole bool) error {
+func historyTable(out *output.Screen, rows []historyRow, whole bool) {
 	table := [][]string{{"LAYER", "DIGEST", "SIZE", "CREATED", "CREATED BY"}}
 	for _, r := range rows {
 		layer, size, created := "-", "", ""
@@ -90,10 +93,9 @@ func historyTable(out *screen, rows []historyRow, whole bool) error {
 		if r.Created != nil {
 			created = r.Created.UTC().Format("2006-01-02 15:04")
 		}
-		table = append(table, []string{layer, shortDigest(r.Digest), size, created, shorten(r.CreatedBy, whole)})
+		table = append(table, []string{layer, output.ShortDigest(r.Digest), size, created, shorten(r.CreatedBy, whole)})
 	}
-	out.table(table, 2)
-	return out.Flush()
+	out.Table(table, 2)
 }
 
 // shorten makes one short line of a command.

@@ -2,15 +2,14 @@ package main
 
 import (
 	"context"
-	"io"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
-	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/tagstore"
 )
 
@@ -31,23 +30,24 @@ type imageRow struct {
 	History   []tagstore.Past `json:"history"`
 }
 
-func (a *app) imagesCommand() *cobra.Command {
+func imagesCommand(a *app) *cobra.Command {
 	digests := false
 	cmd := &cobra.Command{
 		Use:   "images [flags] [REPO]",
 		Short: "List the images whose names are known here",
 		Args:  wrong(cobra.MaximumNArgs(1)),
-		RunE: a.runE(func(_ context.Context, s *session, args []string) error {
+		RunE: inSession(a, defaultSession(), func(_ context.Context, c *output.Console, s *session, args []string) error {
 			records, err := s.tags.List()
 			if err != nil {
-				a.warn("%s", err)
+				c.Warn("%s", err)
 			}
 			rows := rowsOf(records, strings.Join(args, ""))
-			return a.emit(rows, func(w io.Writer) error { return imageTable(w, rows, digests) })
+			return c.Emit(rows, func(out *output.Screen) { imageTable(out, rows, digests) })
 		}),
 	}
 	cmd.Flags().BoolVar(&digests, "digests", false, "whole digests instead of short ids")
-	a.formatFlag(cmd.Flags())
+	formatFlag(a.console, cmd.Flags())
+	cmd.ValidArgsFunction = completeRefs(a, defaultSession())
 	return cmd
 }
 
@@ -83,13 +83,13 @@ func inRepository(name, repo string) bool {
 	return ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, "@"))
 }
 
-func imageTable(w io.Writer, rows []imageRow, digests bool) error {
+func imageTable(out *output.Screen, rows []imageRow, digests bool) {
 	table := [][]string{{"REFERENCE", "ID", "PLATFORM", "LAYERS", "SIZE", "RESOLVED"}}
 	if digests {
 		table[0][1] = "DIGEST"
 	}
 	for _, r := range rows {
-		id := shortDigest(r.ID)
+		id := output.ShortDigest(r.ID)
 		if digests {
 			id = r.Digest
 		}
@@ -97,95 +97,7 @@ func imageTable(w io.Writer, rows []imageRow, digests bool) error {
 		if r.Layers == 0 && r.Size == 0 {
 			layers, size = "?", "?"
 		}
-		table = append(table, []string{familiar(r.Reference), id, r.Platform, layers, size, ago(r.Resolved, time.Now())})
+		table = append(table, []string{familiar(r.Reference), id, r.Platform, layers, size, output.Ago(r.Resolved, time.Now())})
 	}
-	return columnsTo(w, table)
-}
-
-// familiar is a canonical name as people type it.
-func familiar(name string) string {
-	short, ok := strings.CutPrefix(name, "docker.io/")
-	if !ok {
-		return name
-	}
-	if rest, ok := strings.CutPrefix(short, "library/"); ok && !strings.Contains(rest, "/") {
-		return rest
-	}
-	return short
-}
-
-func familiarAll(names []string) []string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = familiar(name)
-	}
-	return out
-}
-
-func (a *app) tagCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "tag SRC NAME",
-		Short:   "Give an image another name",
-		Long:    `Give an image that is known here, by a name or an id, another name as well.`,
-		Example: `  peelfs tag debian:bookworm base:good`,
-		Args:    wrong(cobra.ExactArgs(2)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			m, err := s.lookup(args[0])
-			if err != nil {
-				return err
-			}
-			name, err := tagstore.CanonicalStrict(args[1])
-			if err != nil {
-				return err
-			}
-			change, err := s.tags.Tag(ctx, m.Record, name)
-			if err == nil && change.Was != "" {
-				a.say("%s was %s, now %s", familiar(name), change.Was, m.Record.Digest)
-			}
-			return err
-		}),
-	}
-}
-
-func (a *app) rmiCommand() *cobra.Command {
-	force := false
-	cmd := &cobra.Command{
-		Use:   "rmi [flags] NAME|ID...",
-		Short: "Forget names of images",
-		Long: `Forget names of images. What they named stays in the cache until nothing needs
-it and "peelfs cache prune" runs. Mounts go on.`,
-		Args: wrong(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
-			return a.eachOf(ctx, args, func(arg string) error { return s.rmi(ctx, arg, force) })
-		}),
-	}
-	cmd.Flags().BoolVarP(&force, "force", "f", false, "with an id: forget all names that it has")
-	return cmd
-}
-
-// idOf is what the image of a match is called beside its names.
-func idOf(m tagstore.Match) string {
-	if m.Record.Digest != "" {
-		return m.Record.Digest.String()
-	}
-	return m.Image.ID()
-}
-
-// rmi forgets a name; with an id, its only name, or all with force.
-func (s *session) rmi(ctx context.Context, arg string, force bool) error {
-	m, err := s.lookup(arg)
-	if err != nil {
-		return err
-	}
-	if m.ByID && len(m.Names) > 1 && !force {
-		return errkind.WithHint(errkind.New(errkind.Invalid, "id %s has %d names: %s", arg, len(m.Names), strings.Join(familiarAll(m.Names), ", ")),
-			"remove one by its name, or all of them with --force")
-	}
-	for _, name := range m.Names {
-		if err := s.tags.Remove(ctx, name); err != nil {
-			return err
-		}
-		s.app.say("forgot %s (%s)", familiar(name), idOf(m))
-	}
-	return nil
+	out.Table(table)
 }

@@ -7,10 +7,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) importTagsCommand() *cobra.Command {
+func importTagsCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "import-tags FILE",
 		Short: "Read the names in docker's repositories file",
@@ -18,7 +19,7 @@ func (a *app) importTagsCommand() *cobra.Command {
 1.10), as in /var/lib/docker. Names that have a digest here already stay.`,
 		Example: `  peelfs import-tags /var/lib/docker/repositories-aufs`,
 		Args:    wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {
 				return errkind.Wrap(errkind.NotFound, err)
@@ -26,13 +27,13 @@ func (a *app) importTagsCommand() *cobra.Command {
 			defer f.Close()
 			out, err := s.tags.Import(ctx, f, "import:"+args[0])
 			for _, why := range out.Rejected {
-				a.warn("left out %s", why)
+				c.Warn("left out %s", why)
 			}
 			for _, name := range out.Added {
-				fmt.Fprintln(a.out, name)
+				fmt.Fprintln(c.Out, name)
 			}
 			if n := len(out.Known); n > 0 {
-				a.say("%d names were known already", n)
+				c.Say("%d names were known already", n)
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)

@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"io"
+	"errors"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers"
 )
 
-type inspectFlags struct{ raw, config, layers bool }
+type inspectFlags struct {
+	sessionFlags
+	raw, config, layers bool
+}
 
 // inspected has the keys of `peelfs inspect`.
 type inspected struct {
@@ -32,7 +36,7 @@ type inspected struct {
 	Layers    []layers.Status `json:"layers"`
 }
 
-func (a *app) inspectCommand() *cobra.Command {
+func inspectCommand(a *app) *cobra.Command {
 	var f inspectFlags
 	cmd := &cobra.Command{
 		Use:   "inspect [flags] REF|ID",
@@ -41,7 +45,7 @@ func (a *app) inspectCommand() *cobra.Command {
   peelfs inspect --raw debian:bookworm | sha256sum
   peelfs inspect --layers debian:bookworm`,
 		Args: wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if f.raw && f.config || f.raw && f.layers || f.config && f.layers {
 				return errkind.New(errkind.Invalid, "only one of --raw, --config and --layers")
 			}
@@ -49,25 +53,24 @@ func (a *app) inspectCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.inspect(img, f)
+			return inspect(c, s, img, f)
 		}),
 	}
 	cmd.Flags().BoolVar(&f.raw, "raw", false, "the manifest, byte by byte")
 	cmd.Flags().BoolVar(&f.config, "config", false, "the configuration, byte by byte")
 	cmd.Flags().BoolVar(&f.layers, "layers", false, "a table of the layers and what is here of each")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
-func (s *session) inspect(img *fetch.Image, f inspectFlags) error {
+func inspect(c *output.Console, s *session, img *fetch.Image, f inspectFlags) error {
 	switch {
 	case f.raw:
-		_, err := s.app.out.Write(img.RawManifest)
-		return err
+		return document(c, img.RawManifest)
 	case f.config:
-		_, err := s.app.out.Write(img.RawConfig)
-		return err
+		return document(c, img.RawConfig)
 	}
 	st, err := s.stack(img)
 	if err != nil {
@@ -75,17 +78,25 @@ func (s *session) inspect(img *fetch.Image, f inspectFlags) error {
 	}
 	statuses := st.status()
 	if f.layers {
-		return s.app.emit(statuses, func(io.Writer) error { return inspectTable(s.app.screen(), statuses) })
+		return c.Emit(statuses, func(out *output.Screen) { inspectTable(out, statuses) })
 	}
 	config := json.RawMessage(img.RawConfig)
 	if !json.Valid(config) {
 		config = json.RawMessage("null")
 	}
-	return writeJSON(s.app.out, inspected{
+	out := c.Screen()
+	err = out.JSON(inspected{
 		Reference: img.Reference.String(), Digest: img.Digest.String(), Manifest: img.ManifestDigest.String(),
 		MediaType: img.MediaType, Platform: fetch.FormatPlatform(img.Platform), OldID: img.OldID, Size: sizeOf(statuses),
 		Created: img.Config.Created, Config: compact(config), Layers: statuses,
 	})
+	return errors.Join(err, out.Flush())
+}
+
+// document writes what an image has, byte by byte.
+func document(c *output.Console, text []byte) error {
+	out := c.Screen()
+	return errors.Join(out.Document(text), out.Flush())
 }
 
 // sizeOf adds up what is known of the compressed sizes: that is more than the
@@ -107,7 +118,7 @@ func compact(raw json.RawMessage) json.RawMessage {
 
 // inspectTable tells of each layer how it is read and what is here of it, the
 // topmost first.
-func inspectTable(out *screen, all []layers.Status) error {
+func inspectTable(out *output.Screen, all []layers.Status) {
 	table := [][]string{{"LAYER", "DIGEST", "SIZE", "FORMAT", "READ BY", "INDEX", "STATE", "HERE", "VERIFIED"}}
 	for i := len(all) - 1; i >= 0; i-- {
 		l := all[i]
@@ -116,10 +127,9 @@ func inspectTable(out *screen, all []layers.Status) error {
 			format, mode, index = l.Format, l.Mode, progress.Size(l.IndexSize)
 		}
 		table = append(table, []string{
-			strconv.Itoa(i), shortDigest(l.Digest.String()), progress.Size(l.Size), format, mode, index,
+			strconv.Itoa(i), output.ShortDigest(l.Digest.String()), progress.Size(l.Size), format, mode, index,
 			string(l.State), share(l.Present, l.Uncompressed), l.Verified,
 		})
 	}
-	out.table(table, 2, 5, 7)
-	return out.Flush()
+	out.Table(table, 2, 5, 7)
 }

@@ -20,7 +20,7 @@ type looker struct {
 	open map[string]*stack
 }
 
-func (s *session) looker() *looker { return &looker{s: s, open: map[string]*stack{}} }
+func newLooker(s *session) *looker { return &looker{s: s, open: map[string]*stack{}} }
 
 func (l *looker) stack(ctx context.Context, ref string) (*stack, error) {
 	if st := l.open[ref]; st != nil {

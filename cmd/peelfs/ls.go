@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+
 	"context"
 	"errors"
 	"fmt"
@@ -11,9 +13,12 @@ import (
 	"github.com/peelfs/peelfs/layers/query"
 )
 
-type lsFlags struct{ long, all, recursive, directory, human, single, null bool }
+type lsFlags struct {
+	sessionFlags
+	long, all, recursive, directory, human, single, null bool
+}
 
-func (a *app) lsCommand() *cobra.Command {
+func lsCommand(a *app) *cobra.Command {
 	var f lsFlags
 	cmd := &cobra.Command{
 		Use:   "ls [flags] REF[:PATH]...",
@@ -24,7 +29,9 @@ listing needs them. PATH begins with a slash; without one the root is listed.`,
   peelfs ls -lhR debian:bookworm:/usr/bin
   peelfs ls -l --format json oci:./layout:1:/usr/bin`,
 		Args: orHelp(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.ls(ctx, args, f) }),
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return ls(ctx, c, s, args, f)
+		}),
 	}
 	cmd.Flags().BoolVarP(&f.long, "long", "l", false, "mode, links, owner, size and time too")
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "names that begin with a dot too")
@@ -33,26 +40,28 @@ listing needs them. PATH begins with a slash; without one the root is listed.`,
 	cmd.Flags().BoolVarP(&f.human, "human-readable", "h", false, "sizes as 1.2 kB")
 	cmd.Flags().BoolVarP(&f.single, "one", "1", false, "one name on a line, on terminals too")
 	cmd.Flags().BoolVarP(&f.null, "null", "0", false, "names end with a NUL, and are exact")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
-func (s *session) ls(ctx context.Context, args []string, f lsFlags) error {
-	inJSON, err := s.app.asJSON()
+func ls(ctx context.Context, c *output.Console, s *session, args []string, f lsFlags) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
-	l := lister{screen: s.app.screen(), flags: f, headings: len(args) > 1 || f.recursive}
+	l := lister{Screen: c.Screen(), flags: f, headings: len(args) > 1 || f.recursive}
 	if inJSON {
-		l.json = &jsonList{w: l.screen}
+		l.json = l.Screen.List()
 	}
 	if f.null {
-		l.screen.terminal, l.headings = false, false
+		l.Exact()
+		l.headings = false
 	}
-	look := s.looker()
-	err = s.app.eachOf(ctx, args, func(arg string) error {
-		defer l.screen.Flush() // what was listed comes before what went wrong with the next
+	look := newLooker(s)
+	err = eachOf(ctx, c, args, func(arg string) error {
+		defer l.Flush() // what was listed comes before what went wrong with the next
 		st, e, err := look.at(ctx, arg, !f.long && !f.directory)
 		if err != nil {
 			return err
@@ -63,18 +72,18 @@ func (s *session) ls(ctx context.Context, args []string, f lsFlags) error {
 		}
 		return l.list(ctx, arg, e)
 	})
-	if inJSON && (err == nil || l.json.n > 0) {
-		err = errors.Join(err, l.json.close())
+	if inJSON && (err == nil || l.json.Len() > 0) {
+		err = errors.Join(err, l.json.Close())
 	}
-	return errors.Join(err, l.screen.Flush())
+	return errors.Join(err, l.Flush())
 }
 
 // lister lists one argument after the other.
 type lister struct {
-	*screen
+	*output.Screen
 	flags    lsFlags
 	walker   query.Walker
-	json     *jsonList // nil for people
+	json     *output.List // nil for people
 	headings bool
 	blank    bool // something came before
 }
@@ -104,7 +113,7 @@ func (l *lister) dir(ctx context.Context, heading string, e query.Entry) error {
 		if l.blank {
 			l.WriteString("\n")
 		}
-		fmt.Fprintf(l, "%s:\n", l.name(heading))
+		fmt.Fprintf(l, "%s:\n", l.Name(heading))
 	}
 	l.blank = true
 	name := query.Entry.Name
@@ -124,15 +133,15 @@ func (l *lister) entries(ctx context.Context, each func(query.Visit) error, name
 			if err != nil {
 				return err
 			}
-			return l.json.add(out)
+			return l.json.Add(out)
 		})
 	case l.flags.long:
 		return l.long(ctx, each, name)
-	case l.terminal && !l.flags.single:
+	case l.Terminal() && !l.flags.single:
 		return l.columns(each, name)
 	}
 	return each(func(e query.Entry) error {
-		_, err := l.WriteString(l.paint(e, l.name(name(e))) + l.end())
+		_, err := l.WriteString(paint(l.Screen, e, l.Name(name(e))) + l.end())
 		return err
 	})
 }
@@ -141,11 +150,11 @@ func (l *lister) columns(each func(query.Visit) error, name func(query.Entry) st
 	var names []string
 	var painted []string
 	err := each(func(e query.Entry) error {
-		shown := l.name(name(e))
-		names, painted = append(names, shown), append(painted, l.paint(e, shown))
+		shown := l.Name(name(e))
+		names, painted = append(names, shown), append(painted, paint(l.Screen, e, shown))
 		return nil
 	})
-	l.grid(names, func(i int) string { return painted[i] })
+	l.Grid(names, func(i int) string { return painted[i] })
 	return err
 }
 
@@ -165,13 +174,13 @@ func (l *lister) long(ctx context.Context, each func(query.Visit) error, name fu
 	return each(func(e query.Entry) error {
 		a := e.Attr
 		fmt.Fprintf(l, "%s %*d %*d %*d %*s %s %s", permissions(a), links, a.Nlink, uid, a.UID, gid, a.GID, bytes, amount(a, size),
-			day(a), l.paint(e, l.name(name(e))))
+			day(a), paint(l.Screen, e, l.Name(name(e))))
 		if a.Kind == index.Symlink {
 			target, err := l.walker.View.Readlink(ctx, a.Ino)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(l, " -> %s", l.name(string(target)))
+			fmt.Fprintf(l, " -> %s", l.Name(string(target)))
 		}
 		_, err := l.WriteString(l.end())
 		return err

@@ -1,9 +1,10 @@
 // Command peelfs mounts container images lazily, and looks into them.
 //
-// Each command is in a file of its own and does three things: flags to calls,
-// results to stdout, errors to a message, a hint and an exit code. What the
-// commands share (the cache, the registry client, the tag store, the
-// environment) is set up in app.go and nowhere else.
+// Each command is in a file of its own, under its name: a function that makes it,
+// with its flags, and functions of a context, a console and a session that do the
+// work. What commands share is made in session.go (the cache, the registry client,
+// the tag store) and app.go (the environment, the streams); errors become a
+// message, a hint and an exit code in report.go.
 package main
 
 import "os"
@@ -18,10 +19,10 @@ func main() { os.Exit(program(os.Args)) }
 func program(args []string) int {
 	a := newApp(os.Stdin, os.Stdout, os.Stderr, os.Getenv)
 	if isDaemon(a.env) {
-		return a.daemonMain()
+		return daemonMain(a)
 	}
 	if isHelper(args) {
-		return a.helperMain(args[1:])
+		return helperMain(a, args[1:])
 	}
 	return a.run(args[1:])
 }

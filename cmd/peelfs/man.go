@@ -12,14 +12,14 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) manCommand() *cobra.Command {
+func manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "man DIR",
 		Short:  "Write the manual pages into a directory",
 		Hidden: true,
 		Args:   wrong(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for name, text := range a.manPages(cmd.Root()) {
+			for name, text := range manPages(cmd.Root()) {
 				if err := os.WriteFile(filepath.Join(args[0], name), []byte(text), 0o644); err != nil {
 					return errkind.Wrap(errkind.Invalid, err)
 				}
@@ -31,9 +31,9 @@ func (a *app) manCommand() *cobra.Command {
 
 // manPages are all pages, by file name: the program's, one for each command, and
 // mount(8)'s helper's.
-func (a *app) manPages(root *cobra.Command) map[string]string {
+func manPages(root *cobra.Command) map[string]string {
 	root.InitDefaultHelpFlag()
-	pages := map[string]string{"peelfs.1": a.rootPage(root), "mount.peelfs.8": helperPage()}
+	pages := map[string]string{"peelfs.1": rootPage(root), "mount.peelfs.8": helperPage()}
 	var add func(*cobra.Command)
 	add = func(parent *cobra.Command) {
 		for _, cmd := range parent.Commands() {
@@ -120,7 +120,7 @@ func (p *page) flags(name string, f *pflag.FlagSet) {
 	})
 }
 
-func (a *app) rootPage(root *cobra.Command) string {
+func rootPage(root *cobra.Command) string {
 	p := newPage("peelfs", "1", "mount container images lazily, and look into them")
 	p.section("SYNOPSIS")
 	p.verbatim("peelfs COMMAND [flags] [arguments]")
@@ -131,7 +131,7 @@ func (a *app) rootPage(root *cobra.Command) string {
 		}
 	}
 	p.flags("FLAGS OF ALL COMMANDS", root.PersistentFlags())
-	p.flags("FLAGS OF COMMANDS THAT ASK A REGISTRY", a.commonFlags().Flags())
+	p.flags("FLAGS OF COMMANDS THAT ASK A REGISTRY", commonFlags().Flags())
 	p.section("EXIT STATUS")
 	p.item("0", "done")
 	for kind := errkind.Internal; kind <= errkind.Canceled; kind++ {

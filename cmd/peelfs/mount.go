@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) mountCommand() *cobra.Command {
-	symlinks := "" // not the shared flag: commands that look into an image show what it has
+func mountCommand(a *app) *cobra.Command {
+	var f mountFlags
 	cmd := &cobra.Command{
 		Use:   "mount [flags] REF [DIR]",
 		Short: "Mount an image as a directory",
@@ -33,22 +34,39 @@ alone means ` + runtimeDirs + `; suid and dev are for root only.`,
   peelfs mount -f oci:./layout:latest mnt`,
 		Args: wrong(cobra.RangeArgs(1, 2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			a.flags.symlinks = symlinks
-			return a.mount(cmd.Context(), args)
+			return mount(cmd.Context(), a, &f, args)
 		},
 	}
-	f := cmd.Flags()
-	f.BoolVarP(&a.flags.foreground, "foreground", "f", false, "Ctrl-C unmounts, twice by force")
-	f.StringVar(&symlinks, "symlinks", "rewrite", "links as `HOW`: rewrite (they stay inside) or raw")
-	f.BoolVar(&a.flags.allowOther, "allow-other", false, "let others in; permissions hold then")
-	f.StringVar(&a.flags.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
-	a.flags.shape.whatFlags(f)
-	a.flags.shape.howFlags(f)
-	a.progressFlag(f)
-	a.registryFlags(f)
-	a.storeFlags(f)
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.foreground, "foreground", "f", false, "Ctrl-C unmounts, twice by force")
+	flags.StringVar(&f.symlinks, "symlinks", "rewrite", "links as `HOW`: rewrite (they stay inside) or raw")
+	flags.BoolVar(&f.allowOther, "allow-other", false, "let others in; permissions hold then")
+	flags.StringVar(&f.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
+	f.presentation.contentFlags(flags)
+	f.presentation.appearanceFlags(flags)
+	progressFlag(flags, &f.progress)
+	f.sessionFlags.define(flags)
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = firstThen(completeRefs(a, &f.sessionFlags), directories)
 	return cmd
+}
+
+// mountFlags are those of mount, and of automount but for what says which part of
+// an image is mounted.
+type mountFlags struct {
+	sessionFlags
+	presentation           presentation
+	foreground, allowOther bool
+	prefetch, progress     string
+}
+
+// check says what is wrong with flags that are used only later.
+func (f *mountFlags) check() error {
+	switch f.prefetch {
+	case "auto", "none", "all":
+		return nil
+	}
+	return errkind.WithHint(errkind.New(errkind.Invalid, "--prefetch=%s is not known", f.prefetch), "use auto, none or all")
 }
 
 // mountRequest is what is to be mounted where.
@@ -58,7 +76,7 @@ type mountRequest struct {
 	given bool   // the user named the directory
 }
 
-func (a *app) mountRequest(args []string) (mountRequest, error) {
+func newMountRequest(args []string) (mountRequest, error) {
 	r := mountRequest{ref: args[0], given: len(args) > 1}
 	dir := ""
 	if r.given {
@@ -85,7 +103,7 @@ func directoryName(ref fetch.Reference) string {
 		name = ref.Path()
 	}
 	if tag == "" && ref.Digest() != "" {
-		tag = shortDigest(ref.Digest().String())
+		tag = output.ShortDigest(ref.Digest().String())
 	}
 	name = filepath.Base(name)
 	if tag != "" {

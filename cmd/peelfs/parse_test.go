@@ -3,7 +3,6 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -109,28 +108,6 @@ func TestInRepository(t *testing.T) {
 	} {
 		if got := inRepository(name, repo); got != want {
 			t.Errorf("%s: %v", repo, got)
-		}
-	}
-}
-
-func TestAgo(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for d, want := range map[time.Duration]string{
-		time.Second: "just now", 90 * time.Second: "1 min ago", 119 * time.Minute: "119 min ago", 3 * time.Hour: "3 h ago", 72 * time.Hour: "3 days ago",
-	} {
-		if got := ago(now.Add(-d), now); got != want {
-			t.Errorf("%v: %s", d, got)
-		}
-	}
-	if got := ago(time.Time{}, now); got != "never" {
-		t.Error(got)
-	}
-}
-
-func TestPrintable(t *testing.T) {
-	for in, want := range map[string]string{"plain": "plain", "é x": "é x", "a\nb": `"a\nb"`, "\x1b[31m": `"\x1b[31m"`, "\xff": `"\xff"`} {
-		if got := printable(in); got != want {
-			t.Errorf("%q: %s", in, got)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -17,29 +18,38 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-func (a *app) pullCommand() *cobra.Command {
+func pullCommand(a *app) *cobra.Command {
+	var f fillFlags
 	cmd := &cobra.Command{
 		Use:   "pull [flags] {REF [/PATH...]}...",
 		Short: "Fetch now what would be fetched when needed",
 		Long: `Fetch whole images into the cache, so that mounts of them need no network; or of
-an image only the files and directories whose absolute paths follow it. Prints NAME@DIGEST of each. One pull of a name runs at a time: a second one waits
-for the first, in whatever process, and ends as that does.`,
+an image only the files and directories whose absolute paths follow it. Prints
+NAME@DIGEST of each. One pull of a name runs at a time: a second one waits for the
+first, in whatever process, and ends as that does.`,
 		Example: `  peelfs pull debian:bookworm
   peelfs pull debian:bookworm /usr/bin /etc`,
 		Args: wrong(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			refs, paths, err := pullArguments(args)
 			if err != nil {
 				return err
 			}
-			return a.eachOf(ctx, refs, func(arg string) error { return s.pull(ctx, arg, paths[arg]) })
+			return eachOf(ctx, c, refs, func(arg string) error { return pull(ctx, c, s, arg, paths[arg], f.progress) })
 		}),
 	}
-	a.progressFlag(cmd.Flags())
-	a.registryFlags(cmd.Flags())
-	a.storeFlags(cmd.Flags())
+	progressFlag(cmd.Flags(), &f.progress)
+	f.sessionFlags.define(cmd.Flags())
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
+}
+
+// fillFlags are those of commands that bring layers into the cache and show how
+// far they are.
+type fillFlags struct {
+	sessionFlags
+	progress string
 }
 
 // pullArguments tells references from the paths that follow them.
@@ -59,13 +69,13 @@ func pullArguments(args []string) (refs []string, paths map[string][]string, err
 	return refs, paths, nil
 }
 
-func (s *session) pull(ctx context.Context, arg string, paths []string) error {
+func pull(ctx context.Context, c *output.Console, s *session, arg string, paths []string, bars string) error {
 	ref, err := s.reference(arg)
 	if err != nil {
 		return err
 	}
 	result := ""
-	waiting := func() { s.app.say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
+	waiting := func() { c.Say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
 	key := strings.Join(append([]string{s.storeName(ref), fetch.FormatPlatform(s.platform)}, paths...), " ")
 	shared, err := s.tags.Once(ctx, key, waiting, func() error {
 		img, err := s.resolve(ctx, arg)
@@ -73,7 +83,7 @@ func (s *session) pull(ctx context.Context, arg string, paths []string) error {
 			return err
 		}
 		result = ref.Name() + "@" + img.Digest.String()
-		return s.fill(ctx, img, paths)
+		return fill(ctx, c, s, img, paths, bars)
 	})
 	if err != nil {
 		return err
@@ -85,18 +95,18 @@ func (s *session) pull(ctx context.Context, arg string, paths []string) error {
 		}
 		result = ref.Name() + "@" + r.Digest.String()
 	}
-	_, err = fmt.Fprintln(s.app.out, result)
+	_, err = fmt.Fprintln(c.Out, result)
 	return err
 }
 
 // fill brings an image, or the named paths of it, into the cache and shows how far
 // it is.
-func (s *session) fill(ctx context.Context, img *fetch.Image, paths []string) error {
+func fill(ctx context.Context, c *output.Console, s *session, img *fetch.Image, paths []string, bars string) error {
 	st, err := s.stack(img)
 	if err != nil {
 		return err
 	}
-	display, err := s.app.display()
+	display, err := display(c, bars)
 	if err != nil {
 		return err
 	}
@@ -168,7 +178,7 @@ func (st *stack) tasks(ended bool) []progress.Task {
 	all := st.status()
 	tasks := make([]progress.Task, len(all))
 	for i, l := range all {
-		name := shortDigest(l.Digest.String())
+		name := output.ShortDigest(l.Digest.String())
 		if name == "" {
 			name = fmt.Sprintf("layer %d", i)
 		}

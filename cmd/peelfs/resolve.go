@@ -4,10 +4,12 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers"
@@ -118,14 +120,26 @@ func sourceName(ref fetch.Reference) string {
 
 func (s *session) tell(ref fetch.Reference, out tagstore.Outcome) {
 	if out.Unreachable != nil {
-		s.app.warn("%s\n  going on with %s as it was %s: %s", out.Unreachable, ref.Familiar(), ago(out.Resolved, time.Now()), out.Digest)
+		s.console.Warn("%s\n  going on with %s as it was %s: %s", out.Unreachable, ref.Familiar(), output.Ago(out.Resolved, time.Now()), out.Digest)
 	}
 	if out.Was != "" {
-		s.app.say("%s has moved: was %s, now %s", ref.Familiar(), out.Was, out.Digest)
+		s.console.Say("%s has moved: was %s, now %s", ref.Familiar(), out.Was, out.Digest)
 	}
 	if out.Unsaved != nil {
-		s.app.warn("what %s means could not be remembered: %s", ref.Familiar(), out.Unsaved)
+		s.console.Warn("what %s means could not be remembered: %s", ref.Familiar(), out.Unsaved)
 	}
+}
+
+// familiar is a canonical name as people type it.
+func familiar(name string) string {
+	short, ok := strings.CutPrefix(name, "docker.io/")
+	if !ok {
+		return name
+	}
+	if rest, ok := strings.CutPrefix(short, "library/"); ok && !strings.Contains(rest, "/") {
+		return rest
+	}
+	return short
 }
 
 // source is one reference and platform as the tag store asks about them. It

@@ -11,7 +11,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
-	"pgregory.net/rapid"
 )
 
 // onTerminal runs peelfs with stdout on a terminal of the given width and
@@ -91,35 +90,6 @@ func TestColoursAndQuotes(t *testing.T) {
 	if out := onTerminal(t, 80, nil, "find", fixtureRef+":/srv", "-name", "new*", "-print0"); !strings.Contains(out, "/srv/new\nline") {
 		t.Errorf("%q", out)
 	}
-}
-
-// A table is never wider than the screen as long as its columns can give way,
-// and never changes where it need not fit.
-func TestTableFits(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cols := rapid.IntRange(1, 5).Draw(t, "columns")
-		width := rapid.SampledFrom([]int{0, 40, 50, 80, 200}).Draw(t, "width")
-		rows := make([][]string, rapid.IntRange(1, 4).Draw(t, "rows"))
-		for i := range rows {
-			for range cols {
-				rows[i] = append(rows[i], rapid.StringMatching(`[a-zé ]{0,30}`).Draw(t, "cell"))
-			}
-		}
-		var out strings.Builder
-		s := &screen{Writer: bufio.NewWriter(&out), width: width}
-		want := fmt.Sprint(rows)
-		s.table(rows)
-		s.Flush()
-		if width == 0 && fmt.Sprint(rows) != want {
-			t.Fatalf("%v became %v", want, rows)
-		}
-		for line := range strings.Lines(out.String()) {
-			line = strings.TrimSuffix(line, "\n")
-			if n := utf8.RuneCountInString(line); width > 0 && n > max(width, cols*(minCell+1)) {
-				t.Fatalf("%d columns on a screen of %d: %q", n, width, line)
-			}
-		}
-	})
 }
 
 func TestHelpFitsAScreen(t *testing.T) {

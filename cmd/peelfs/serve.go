@@ -24,19 +24,22 @@ import (
 )
 
 // mount mounts in the background, or serves the mount itself.
-func (a *app) mount(ctx context.Context, args []string) error {
-	r, err := a.mountRequest(args)
+func mount(ctx context.Context, a *app, f *mountFlags, args []string) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	r, err := newMountRequest(args)
 	if err != nil {
 		return err
 	}
-	if a.daemon != nil || a.flags.foreground {
-		return a.serveMount(ctx, r)
+	if a.daemon != nil || f.foreground {
+		return serveWith(ctx, a, f, r, (*mounted).start)
 	}
-	msg, err := a.startDaemon(ctx, r)
+	msg, err := startDaemon(ctx, a, r)
 	if err != nil || r.given {
 		return err
 	}
-	_, err = fmt.Fprintln(a.out, msg.Mountpoint)
+	_, err = fmt.Fprintln(a.console.Out, msg.Mountpoint)
 	return err
 }
 
@@ -48,11 +51,12 @@ func (a *app) mount(ctx context.Context, args []string) error {
 //	leaving                record, directory and log that were made for it go
 type mounted struct {
 	app     *app
+	flags   *mountFlags
 	s       *session
 	r       mountRequest
 	table   *mounttab.Table
 	stack   *stack
-	shaped  shaped
+	shown   presented
 	squash  fusefs.Squash
 	display *progress.Display
 	signals chan os.Signal // those that came since before the mount was there
@@ -61,17 +65,13 @@ type mounted struct {
 	server  atomic.Pointer[fusefs.Server] // the live file asks for it, from the start
 }
 
-func (a *app) serveMount(ctx context.Context, r mountRequest) error {
-	return a.serveWith(ctx, r, (*mounted).start)
-}
-
 // serveWith serves what start mounts at the directory of r.
-func (a *app) serveWith(ctx context.Context, r mountRequest, start func(*mounted, context.Context) (*fusefs.Server, error)) (err error) {
+func serveWith(ctx context.Context, a *app, f *mountFlags, r mountRequest, start func(*mounted, context.Context) (*fusefs.Server, error)) (err error) {
 	debug.SetGCPercent(25)      // the buffers of many readers would make half of the heap garbage
 	signal.Ignore(unix.SIGPIPE) // a log that nobody reads must not end the mount
-	m := &mounted{app: a, r: r, signals: make(chan os.Signal, 4)}
+	m := &mounted{app: a, flags: f, r: r, signals: make(chan os.Signal, 4)}
 	defer signal.Stop(m.signals)
-	if m.squash, err = a.flags.shape.squash(); err != nil {
+	if m.squash, err = f.presentation.squash(); err != nil {
 		return err
 	}
 	if m.table, err = a.mounts(); err != nil {
@@ -81,7 +81,7 @@ func (a *app) serveWith(ctx context.Context, r mountRequest, start func(*mounted
 		return err
 	}
 	defer func() { err = errors.Join(err, m.leave()) }()
-	return a.with(func(s *session) error {
+	return withSession(a, &f.sessionFlags, func(s *session) error {
 		m.s = s
 		server, err := start(m, ctx)
 		if err != nil || server == nil {
@@ -124,7 +124,7 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 	if m.stack, err = m.s.stack(img); err != nil {
 		return nil, err
 	}
-	if m.shaped, err = m.app.flags.shape.shape(ctx, m.stack, m.s.symlinks); err != nil {
+	if m.shown, err = m.flags.presentation.present(ctx, m.stack, m.s.symlinks); err != nil {
 		return nil, err
 	}
 	m.describe(img)
@@ -134,7 +134,7 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 // mount mounts, records it and tells who waits. It returns nil if that was only to
 // be tried.
 func (m *mounted) mount(mount func() (*fusefs.Server, error)) (*fusefs.Server, error) {
-	if m.app.flags.shape.fake {
+	if m.flags.presentation.fake {
 		return nil, m.ready()
 	}
 	signal.Notify(m.signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // from here on they mean: unmount
@@ -162,20 +162,20 @@ func (m *mounted) ready() error {
 		return m.app.daemon.detach(m.r.dir)
 	}
 	if err := notifyReady(m.app.env("NOTIFY_SOCKET")); err != nil {
-		m.app.warn("systemd could not be told: %s", err)
+		m.app.console.Warn("systemd could not be told: %s", err)
 	}
 	if !m.r.given {
-		fmt.Fprintln(m.app.out, m.r.dir)
+		fmt.Fprintln(m.app.console.Out, m.r.dir)
 	}
-	m.app.say("%s is mounted on %s; Ctrl-C unmounts", m.record.Reference, m.r.dir)
+	m.app.console.Say("%s is mounted on %s; Ctrl-C unmounts", m.record.Reference, m.r.dir)
 	return nil
 }
 
 // describe fills in the record.
 func (m *mounted) describe(img *fetch.Image) {
-	f := &m.app.flags
+	f := m.flags
 	m.record.Options = map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
-	f.shape.describe(m.record.Options)
+	f.presentation.describe(m.record.Options)
 	m.describeImage(img)
 	m.describeProcess()
 }
@@ -195,15 +195,15 @@ func (m *mounted) describeImage(img *fetch.Image) {
 
 // describeProcess fills in what is this process's.
 func (m *mounted) describeProcess() {
-	f := &m.app.flags
+	f := m.flags
 	m.record.Mountpoint = m.r.dir
 	m.record.PID, m.record.Since = os.Getpid(), time.Now().UTC().Truncate(time.Second)
 	if f.allowOther {
 		m.record.Options["allowOther"] = "true"
 	}
 	if m.app.daemon != nil {
-		m.record.Log = f.logFile
-		if f.logFile == "" {
+		m.record.Log = m.app.flags.logFile
+		if m.record.Log == "" {
 			m.record.Log = m.table.Path(os.Getpid(), ".log")
 		}
 		m.app.daemon.log = m.record.Log
@@ -221,9 +221,9 @@ func (m *mounted) options(img *fetch.Image) fusefs.Options {
 	})
 	return fusefs.Options{
 		FSName:     "peelfs:" + img.Reference.Name() + "@" + img.Digest.String(),
-		AllowOther: m.app.flags.allowOther, Logger: m.app.log, IOTimeout: m.app.flags.ioTimeout,
-		Suid: m.app.flags.shape.suid, Dev: m.app.flags.shape.dev, NoExec: m.app.flags.shape.noexec,
-		Top: m.shaped.top, Extra: m.shaped.extra, Squash: m.squash,
+		AllowOther: m.flags.allowOther, Logger: m.app.log, IOTimeout: m.flags.ioTimeout,
+		Suid: m.flags.presentation.suid, Dev: m.flags.presentation.dev, NoExec: m.flags.presentation.noexec,
+		Top: m.shown.top, Extra: m.shown.extra, Squash: m.squash,
 		Image:     img.Reference.Name() + "@" + img.Digest.String(),
 		LayerName: func(n int) string { return m.stack.layers[n].Digest().String() },
 		CreatedBy: func(n int) string {
@@ -303,7 +303,7 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 			force := asked > 1 || sig != unix.SIGINT
 			m.stop(server, force)
 			if force && !ends(server) {
-				m.app.warn("%s is unmounted, and whoever still uses it gets errors from now on", m.r.dir)
+				m.app.console.Warn("%s is unmounted, and whoever still uses it gets errors from now on", m.r.dir)
 				return nil // the end of the process ends the kernel's connection
 			}
 		}
@@ -313,7 +313,7 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 // live is when to show what is on its way: often, in the foreground on a
 // terminal, and never elsewhere.
 func (m *mounted) live() (show <-chan time.Time, stop func(), err error) {
-	if m.display, err = m.app.display(); err != nil {
+	if m.display, err = display(m.app.console, m.flags.progress); err != nil {
 		return nil, nil, err
 	}
 	if m.app.daemon != nil || m.display.Mode() != progress.Bar {
@@ -330,8 +330,8 @@ func (m *mounted) stop(server *fusefs.Server, force bool) {
 		err = server.Unmount(true)
 	}
 	if err != nil {
-		m.app.complain(err)
-		m.app.say("Ctrl-C once more unmounts by force")
+		m.app.console.Complain(err)
+		m.app.console.Say("Ctrl-C once more unmounts by force")
 	}
 }
 
@@ -351,7 +351,7 @@ func ends(server *fusefs.Server) bool {
 func (m *mounted) prefetch(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	bring := (*layers.Layer).Prefetch
-	switch m.app.flags.prefetch {
+	switch m.flags.prefetch {
 	case "none":
 		close(done)
 		return done

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+
 	"context"
 	"encoding/hex"
 	"errors"
@@ -24,7 +26,8 @@ type fullEntry struct {
 	Xattrs      map[string]string `json:"xattrs,omitempty"` // values in hexadecimal
 }
 
-func (a *app) statCommand() *cobra.Command {
+func statCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	follow := false
 	cmd := &cobra.Command{
 		Use:   "stat [flags] REF:PATH...",
@@ -32,23 +35,26 @@ func (a *app) statCommand() *cobra.Command {
 		Example: `  peelfs stat debian:bookworm:/usr/bin/passwd
   peelfs stat -L --format json debian:bookworm:/bin/sh`,
 		Args: wrong(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.stat(ctx, args, follow) }),
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return stat(ctx, c, s, args, follow)
+		}),
 	}
 	cmd.Flags().BoolVarP(&follow, "dereference", "L", false, "follow symbolic links")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
-func (s *session) stat(ctx context.Context, args []string, follow bool) error {
-	inJSON, err := s.app.asJSON()
+func stat(ctx context.Context, c *output.Console, s *session, args []string, follow bool) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
-	out := s.app.screen()
-	list := jsonList{w: out}
-	look, shown := s.looker(), 0
-	err = s.app.eachOf(ctx, args, func(arg string) error {
+	out := c.Screen()
+	list := out.List()
+	look, shown := newLooker(s), 0
+	err = eachOf(ctx, c, args, func(arg string) error {
 		defer out.Flush()
 		st, e, err := look.at(ctx, arg, follow)
 		if err != nil {
@@ -59,15 +65,15 @@ func (s *session) stat(ctx context.Context, args []string, follow bool) error {
 			return err
 		}
 		if inJSON {
-			return list.add(full)
+			return list.Add(full)
 		}
 		if shown++; shown > 1 {
 			out.WriteString("\n")
 		}
 		return printStat(out, e, full)
 	})
-	if inJSON && (err == nil || list.n > 0) {
-		err = errors.Join(err, list.close())
+	if inJSON && (err == nil || list.Len() > 0) {
+		err = errors.Join(err, list.Close())
 	}
 	return errors.Join(err, out.Flush())
 }
@@ -96,11 +102,11 @@ func (st *stack) fullEntry(ctx context.Context, e query.Entry) (fullEntry, error
 	return out, nil
 }
 
-func printStat(out *screen, e query.Entry, f fullEntry) error {
+func printStat(out *output.Screen, e query.Entry, f fullEntry) error {
 	line := func(key, value string) { fmt.Fprintf(out, "%-9s %s\n", key, value) }
-	path := out.paint(e, out.name(f.Path))
+	path := paint(out, e, out.Name(f.Path))
 	if f.Type == index.Symlink.String() {
-		path += " -> " + out.name(f.Target)
+		path += " -> " + out.Name(f.Target)
 	}
 	line("path", path)
 	line("type", f.Type)
@@ -119,10 +125,10 @@ func printStat(out *screen, e query.Entry, f fullEntry) error {
 		line("layer", fmt.Sprintf("%d %s", f.Layer, f.LayerDigest))
 	}
 	if f.CreatedBy != "" {
-		line("made by", printable(strings.Join(strings.Fields(f.CreatedBy), " ")))
+		line("made by", output.Printable(strings.Join(strings.Fields(f.CreatedBy), " ")))
 	}
 	for _, name := range sortedKeys(f.Xattrs) {
-		line("xattr", printable(name)+" 0x"+f.Xattrs[name])
+		line("xattr", output.Printable(name)+" 0x"+f.Xattrs[name])
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fusefs"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -54,7 +54,7 @@ func (st *stack) status() []layers.Status {
 	return out
 }
 
-func (a *app) statusCommand() *cobra.Command {
+func statusCommand(a *app) *cobra.Command {
 	var again watchFlags
 	cmd := &cobra.Command{
 		Use:   "status [flags] DIR",
@@ -64,18 +64,19 @@ func (a *app) statusCommand() *cobra.Command {
 		Args: wrong(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if again.watch {
-				return a.watchStatus(cmd.Context(), args[0], again.every)
+				return watchStatus(cmd.Context(), a.console, args[0], again.every)
 			}
 			status, err := readStatus(cmd.Context(), args[0])
 			if err != nil {
-				return a.automountHint(args[0], err)
+				return automountHint(a, args[0], err)
 			}
-			return a.emit(status, func(w io.Writer) error { return statusTable(w, status) })
+			return a.console.Emit(status, func(out *output.Screen) { statusTable(out, status) })
 		},
 	}
-	a.formatFlag(cmd.Flags())
+	formatFlag(a.console, cmd.Flags())
 	again.register(cmd)
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = completeMounts(a)
 	return cmd
 }
 
@@ -117,21 +118,21 @@ func noStatus(dir string, err error) error {
 	return errkind.New(errkind.Mountpoint, "the status of %s: %w", dir, err)
 }
 
-func statusTable(w io.Writer, s *mountStatus) error {
+func statusTable(out *output.Screen, s *mountStatus) {
 	var size int64
 	statuses := make([]layers.Status, len(s.Layers))
 	for i, l := range s.Layers {
 		statuses[i] = l.Status
 		size += max(l.Size, 0)
 	}
-	fmt.Fprintf(w, "%s\n  image    %s\n  digest   %s\n  mounted  %s, by process %d\n", printable(s.Mountpoint),
-		s.Reference+", "+s.Platform, s.Digest, ago(s.Since, time.Now()), s.PID)
-	fmt.Fprintf(w, "  fetched  %s of %s; %s read from the mount\n\n", progress.Size(s.BytesFetched), progress.Size(size), progress.Size(int64(s.BytesRead)))
-	return layerTable(w, statuses)
+	fmt.Fprintf(out, "%s\n  image    %s\n  digest   %s\n  mounted  %s, by process %d\n", output.Printable(s.Mountpoint),
+		s.Reference+", "+s.Platform, s.Digest, output.Ago(s.Since, time.Now()), s.PID)
+	fmt.Fprintf(out, "  fetched  %s of %s; %s read from the mount\n\n", progress.Size(s.BytesFetched), progress.Size(size), progress.Size(int64(s.BytesRead)))
+	layerTable(out, statuses)
 }
 
 // layerTable shows layers the way they lie: the topmost first.
-func layerTable(w io.Writer, all []layers.Status) error {
+func layerTable(out *output.Screen, all []layers.Status) {
 	table := [][]string{{"LAYER", "DIGEST", "FORMAT", "STATE", "FETCHED", "ASKED", "SIZE", "PRESENT", "INDEX", "READ BY", "VERIFIED"}}
 	for i := len(all) - 1; i >= 0; i-- {
 		l := all[i]
@@ -140,28 +141,23 @@ func layerTable(w io.Writer, all []layers.Status) error {
 			format, mode, index = "-", "-", "-"
 		}
 		table = append(table, []string{
-			strconv.Itoa(i), shortDigest(l.Digest.String()), format, string(l.State),
+			strconv.Itoa(i), output.ShortDigest(l.Digest.String()), format, string(l.State),
 			progress.Size(l.Fetched), progress.Size(l.Asked), progress.Size(l.Size), share(l.Present, l.Uncompressed),
 			index, mode, l.Verified,
 		})
 	}
-	if err := columnsTo(w, table); err != nil {
-		return err
-	}
-	return layerErrors(w, all)
+	out.Table(table)
+	layerErrors(out, all)
 }
 
 // layerErrors tells, below the table, what went wrong last with a layer.
-func layerErrors(w io.Writer, all []layers.Status) error {
+func layerErrors(out *output.Screen, all []layers.Status) {
 	for i := len(all) - 1; i >= 0; i-- {
 		if all[i].Error == "" {
 			continue
 		}
-		if _, err := fmt.Fprintf(w, "\nlayer %d: %s\n", i, printable(all[i].Error)); err != nil {
-			return err
-		}
+		fmt.Fprintf(out, "\nlayer %d: %s\n", i, output.Printable(all[i].Error))
 	}
-	return nil
 }
 
 // share is a part of a whole in per cent, rounded down but for a trace.

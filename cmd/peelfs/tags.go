@@ -2,22 +2,23 @@ package main
 
 import (
 	"context"
-	"io"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) tagsCommand() *cobra.Command {
+func tagsCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	cmd := &cobra.Command{
 		Use:   "tags REPO",
 		Short: "List the tags that a registry has",
 		Example: `  peelfs tags debian
   peelfs tags --format json quay.io/podman/stable`,
 		Args: wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			ref, err := fetch.ParseReference(args[0])
 			if err != nil {
 				return err
@@ -29,26 +30,26 @@ func (a *app) tagsCommand() *cobra.Command {
 			if len(tags) == 0 {
 				return errkind.New(errkind.NotFound, "%s has no tags", ref.Name())
 			}
-			return a.emit(tags, func(io.Writer) error { return printTags(a.screen(), tags) })
+			return c.Emit(tags, func(out *output.Screen) { printTags(out, tags) })
 		}),
 	}
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
 // printTags writes one to a line, in columns on a terminal.
-func printTags(out *screen, tags []string) error {
-	if out.terminal {
+func printTags(out *output.Screen, tags []string) {
+	if out.Terminal() {
 		shown := make([]string, len(tags))
 		for i, t := range tags {
-			shown[i] = printable(t)
+			shown[i] = output.Printable(t)
 		}
-		out.grid(shown, func(i int) string { return shown[i] })
-		return out.Flush()
+		out.Grid(shown, func(i int) string { return shown[i] })
+		return
 	}
 	for _, t := range tags {
 		out.WriteString(t + "\n")
 	}
-	return out.Flush()
 }

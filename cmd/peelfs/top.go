@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/query"
@@ -30,7 +31,8 @@ type hiddenFile struct {
 	Duplicated bool   `json:"duplicated"` // that layer has it again with the same size
 }
 
-func (a *app) topCommand() *cobra.Command {
+func topCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	n := 0
 	cmd := &cobra.Command{
 		Use:   "top [flags] REF",
@@ -41,7 +43,7 @@ No content is read.`,
 		Example: `  peelfs top myapp:2
   peelfs top -n 30 --format json myapp:2`,
 		Args: wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if n < 1 || n > maxTop {
 				return errkind.New(errkind.Invalid, "-n %d: use 1 to %d", n, maxTop)
 			}
@@ -49,19 +51,20 @@ No content is read.`,
 			if err != nil {
 				return err
 			}
-			return s.top(ctx, st, n)
+			return top(ctx, c, st, n)
 		}),
 	}
 	cmd.Flags().IntVarP(&n, "lines", "n", 5, "how many of each")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
 const maxTop = 10_000
 
-func (s *session) top(ctx context.Context, st *stack, n int) error {
-	inJSON, err := s.app.asJSON()
+func top(ctx context.Context, c *output.Console, st *stack, n int) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
@@ -69,9 +72,9 @@ func (s *session) top(ctx context.Context, st *stack, n int) error {
 	if err != nil {
 		return err
 	}
-	out := s.app.screen()
+	out := c.Screen()
 	if inJSON {
-		err = writeJSON(out, report)
+		err = out.JSON(report)
 	} else {
 		report.print(out)
 	}
@@ -132,13 +135,13 @@ func (st *stack) largest(ctx context.Context, root query.Entry, n int) ([]query.
 	return dirs.Items(), files.Items(), err
 }
 
-func (r *topReport) print(out *screen) {
+func (r *topReport) print(out *output.Screen) {
 	size := sizes(true)
 	layerUsageTable(out, r.Layers, size)
 	section := func(rows [][]string, right ...int) {
 		if len(rows) > 1 {
 			out.WriteString("\n")
-			out.table(rows, right...)
+			out.Table(rows, right...)
 		}
 	}
 	rows := [][]string{{"SIZE", "FILES", "LARGEST DIRECTORIES"}}

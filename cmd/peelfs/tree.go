@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/query"
@@ -15,11 +16,12 @@ import (
 )
 
 type treeFlags struct {
+	sessionFlags
 	all, dirs, size bool
 	depth           int
 }
 
-func (a *app) treeCommand() *cobra.Command {
+func treeCommand(a *app) *cobra.Command {
 	var f treeFlags
 	cmd := &cobra.Command{
 		Use:   "tree [flags] REF[:PATH]",
@@ -27,30 +29,33 @@ func (a *app) treeCommand() *cobra.Command {
 		Example: `  peelfs tree -L 2 debian:bookworm:/etc/apt
   peelfs tree -d alpine`,
 		Args: wrong(cobra.ExactArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error { return s.tree(ctx, args[0], f) }),
+		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			return tree(ctx, c, s, args[0], f)
+		}),
 	}
 	cmd.Flags().BoolVarP(&f.all, "all", "a", false, "names that begin with a dot too")
 	cmd.Flags().BoolVarP(&f.dirs, "directories", "d", false, "directories only")
 	cmd.Flags().IntVarP(&f.depth, "level", "L", 0, "no deeper than this (default: all)")
 	cmd.Flags().BoolVarP(&f.size, "size", "s", false, "sizes of files too")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f.sessionFlags)
+	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
-func (s *session) tree(ctx context.Context, arg string, f treeFlags) error {
-	inJSON, err := s.app.asJSON()
+func tree(ctx context.Context, c *output.Console, s *session, arg string, f treeFlags) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
 	if f.depth < 0 {
 		return errLevel(f.depth)
 	}
-	st, from, err := s.looker().at(ctx, arg, true)
+	st, from, err := newLooker(s).at(ctx, arg, true)
 	if err != nil {
 		return err
 	}
-	out := s.app.screen()
+	out := c.Screen()
 	w := query.Walker{View: st.view, Show: f.shows}
 	within := func(e query.Entry) error {
 		if f.depth > 0 && e.Depth == f.depth {
@@ -61,7 +66,7 @@ func (s *session) tree(ctx context.Context, arg string, f treeFlags) error {
 	if inJSON {
 		err = listJSON(ctx, w, from, out, within)
 	} else {
-		err = (&drawing{screen: out, view: st.view, flags: f}).draw(ctx, w, from, within)
+		err = (&drawing{Screen: out, view: st.view, flags: f}).draw(ctx, w, from, within)
 	}
 	return errors.Join(err, out.Flush())
 }
@@ -71,19 +76,19 @@ func (f treeFlags) shows(e query.Entry) bool {
 }
 
 // listJSON writes the entries of a walk; then says whether to go on below.
-func listJSON(ctx context.Context, w query.Walker, from query.Entry, out *screen, then func(query.Entry) error) error {
-	list := jsonList{w: out}
+func listJSON(ctx context.Context, w query.Walker, from query.Entry, out *output.Screen, then func(query.Entry) error) error {
+	list := out.List()
 	err := w.Walk(ctx, from, func(e query.Entry) error {
 		item, err := entryOf(ctx, w.View, e)
 		if err == nil {
-			err = list.add(item)
+			err = list.Add(item)
 		}
 		if err != nil {
 			return err
 		}
 		return unlessLeaf(e, then(e))
 	})
-	return errors.Join(err, list.close())
+	return errors.Join(err, list.Close())
 }
 
 // unlessLeaf is the error to return for e: only directories can be skipped.
@@ -96,7 +101,7 @@ func unlessLeaf(e query.Entry, err error) error {
 
 // drawing draws a tree line by line.
 type drawing struct {
-	*screen
+	*output.Screen
 	view        *view.View
 	flags       treeFlags
 	last        []bool // for each directory on the way: nothing comes after it
@@ -131,13 +136,13 @@ func (d *drawing) line(ctx context.Context, e query.Entry) error {
 	if d.flags.size && e.Attr.Kind == index.File {
 		fmt.Fprintf(d, "[%s] ", sizes(true)(e.Attr.Size))
 	}
-	d.WriteString(d.paint(e, d.name(shown)))
+	d.WriteString(paint(d.Screen, e, d.Name(shown)))
 	if e.Attr.Kind == index.Symlink {
 		target, err := d.view.Readlink(ctx, e.Attr.Ino)
 		if err != nil {
 			return err
 		}
-		d.WriteString(" -> " + d.name(string(target)))
+		d.WriteString(" -> " + d.Name(string(target)))
 	}
 	_, err := d.WriteString("\n")
 	return err

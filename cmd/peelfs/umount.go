@@ -3,20 +3,19 @@ package main
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fusefs"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-func (a *app) umountCommand() *cobra.Command {
+func umountCommand(a *app) *cobra.Command {
 	all, force := false, false
 	cmd := &cobra.Command{
 		Use:     "umount [flags] DIR... | -a",
@@ -43,12 +42,15 @@ fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
 					return err
 				}
 			}
-			return a.eachOf(cmd.Context(), args, func(dir string) error { return a.umount(cmd.Context(), table, dir, force) })
+			return eachOf(cmd.Context(), a.console, args, func(dir string) error {
+				return umount(cmd.Context(), a.console, table, dir, force)
+			})
 		},
 	}
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "all mounts of this user")
 	cmd.Flags().BoolVar(&force, "force", false, "also when it is in use: those who use it get errors")
 	briefHelp(cmd)
+	cmd.ValidArgsFunction = completeMounts(a)
 	return cmd
 }
 
@@ -64,7 +66,7 @@ func everyMountpoint(table *mounttab.Table) (dirs []string, err error) {
 // to do but to close files, unless somebody still uses what force took away.
 const goneTime = 10 * time.Second
 
-func (a *app) umount(ctx context.Context, table *mounttab.Table, dir string, force bool) error {
+func umount(ctx context.Context, c *output.Console, table *mounttab.Table, dir string, force bool) error {
 	path := canonicalDir(dir)
 	e, known, err := table.At(path)
 	if err != nil {
@@ -82,7 +84,7 @@ func (a *app) umount(ctx context.Context, table *mounttab.Table, dir string, for
 	ctx, cancel := context.WithTimeout(ctx, goneTime)
 	defer cancel()
 	if err := table.WaitGone(ctx, e); errkind.Is(err, errkind.Timeout) {
-		a.warn("%s is unmounted, but its process %d has not ended: somebody still uses what was in it", dir, e.PID)
+		c.Warn("%s is unmounted, but its process %d has not ended: somebody still uses what was in it", dir, e.PID)
 		return nil
 	} else if err != nil {
 		return err
@@ -132,55 +134,4 @@ func clearStale(table *mounttab.Table, dir string) error {
 		return err
 	}
 	return clearMount(table, e)
-}
-
-func (a *app) mountsCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "mounts",
-		Short: "List what is mounted",
-		Long:  `List the mounts of this user. Mounts whose process was killed are cleared.`,
-		Example: `  peelfs mounts
-  peelfs mounts --format json`,
-		Args: wrong(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			table, err := a.mounts()
-			if err != nil {
-				return err
-			}
-			alive, err := a.livingMounts(table)
-			if err != nil {
-				return err
-			}
-			return a.emit(alive, func(w io.Writer) error { return mountTable(w, alive) })
-		},
-	}
-	a.formatFlag(cmd.Flags())
-	briefHelp(cmd)
-	return cmd
-}
-
-// livingMounts lists the mounts that are served, and clears the others.
-func (a *app) livingMounts(table *mounttab.Table) ([]mounttab.Mount, error) {
-	entries, err := table.List()
-	alive := []mounttab.Mount{}
-	for _, e := range entries {
-		if e.Alive {
-			alive = append(alive, e.Mount)
-			continue
-		}
-		if err := clearMount(table, e); err != nil {
-			a.warn("%s was left by a process that is gone: %s", e.Mountpoint, err)
-			continue
-		}
-		a.say("cleared %s: its process %d is gone", e.Mountpoint, e.PID)
-	}
-	return alive, err
-}
-
-func mountTable(w io.Writer, mounts []mounttab.Mount) error {
-	table := [][]string{{"MOUNTPOINT", "IMAGE", "DIGEST", "PLATFORM", "PID", "SINCE"}}
-	for _, m := range mounts {
-		table = append(table, []string{m.Mountpoint, familiar(m.Reference), shortDigest(m.Digest), m.Platform, strconv.Itoa(m.PID), ago(m.Since, time.Now())})
-	}
-	return columnsTo(w, table)
 }

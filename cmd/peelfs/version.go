@@ -2,11 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 )
 
 // versionInfo has the keys of `peelfs version --format json`.
@@ -17,20 +18,19 @@ type versionInfo struct {
 	Platform string `json:"platform"`
 }
 
-func (a *app) versionCommand() *cobra.Command {
+func versionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
 		Args:  wrong(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			v := versionInfo{version, commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-			return a.emit(v, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "peelfs %s (%s, %s)\n", v.Version, v.Go, v.Platform)
-				return err
+			return a.console.Emit(v, func(out *output.Screen) {
+				fmt.Fprintf(out, "peelfs %s (%s, %s)\n", v.Version, v.Go, v.Platform)
 			})
 		},
 	}
-	a.formatFlag(cmd.Flags())
+	formatFlag(a.console, cmd.Flags())
 	return cmd
 }
 

@@ -1,14 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -25,8 +23,8 @@ func (w *watchFlags) register(cmd *cobra.Command) {
 
 // watchStatus shows the status of dir until ctx ends, or until the mount does. On
 // a terminal each look takes the place of the last one; as JSON each is a line.
-func (a *app) watchStatus(ctx context.Context, dir string, every time.Duration) error {
-	inJSON, err := a.asJSON()
+func watchStatus(ctx context.Context, c *output.Console, dir string, every time.Duration) error {
+	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
@@ -41,12 +39,12 @@ func (a *app) watchStatus(ctx context.Context, dir string, every time.Duration) 
 		case ctx.Err() != nil:
 			return &exitError{errkind.Canceled.ExitCode()} // as was asked for: nothing to say
 		case err != nil && !first && errkind.Is(err, errkind.Mountpoint):
-			a.say("%s is not mounted any more", dir)
+			c.Say("%s is not mounted any more", dir)
 			return nil
 		case err != nil:
 			return err
 		}
-		if err := a.showLook(status, inJSON, first); err != nil {
+		if err := showLook(c.Screen(), status, inJSON, first); err != nil {
 			return err
 		}
 		select {
@@ -57,20 +55,18 @@ func (a *app) watchStatus(ctx context.Context, dir string, every time.Duration) 
 }
 
 // showLook shows one look of several.
-func (a *app) showLook(status *mountStatus, inJSON, first bool) error {
-	if inJSON {
-		return json.NewEncoder(a.out).Encode(status)
-	}
-	var page bytes.Buffer
+func showLook(out *output.Screen, status *mountStatus, inJSON, first bool) error {
 	switch {
-	case isTerminal(a.out):
-		page.WriteString("\x1b[H\x1b[2J") // to the top, and clear
+	case inJSON:
+		if err := out.JSONLine(status); err != nil {
+			return err
+		}
+		return out.Flush()
+	case out.Terminal():
+		out.Home()
 	case !first:
-		page.WriteString("\n")
+		out.WriteString("\n")
 	}
-	if err := statusTable(&page, status); err != nil {
-		return err
-	}
-	_, err := io.Copy(a.out, &page)
-	return err
+	statusTable(out, status)
+	return out.Flush()
 }

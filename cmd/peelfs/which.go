@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/view"
 )
@@ -38,7 +38,8 @@ type whichLayer struct {
 	does string // in words
 }
 
-func (a *app) whichCommand() *cobra.Command {
+func whichCommand(a *app) *cobra.Command {
+	var f sessionFlags
 	whole := false
 	cmd := &cobra.Command{
 		Use:   "which [flags] REF PATH | REF:PATH",
@@ -46,7 +47,7 @@ func (a *app) whichCommand() *cobra.Command {
 		Example: `  peelfs which debian:bookworm /etc/os-release
   peelfs which --no-trunc myapp:2:/app/config.json`,
 		Args: wrong(cobra.RangeArgs(1, 2)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			ref, path, err := refPathArgs(args)
 			if err != nil {
 				return err
@@ -59,12 +60,13 @@ func (a *app) whichCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", ref, err)
 			}
-			return a.emit(report, func(io.Writer) error { return whichTable(a.screen(), report, whole) })
+			return c.Emit(report, func(out *output.Screen) { whichTable(out, report, whole) })
 		}),
 	}
 	cmd.Flags().BoolVar(&whole, "no-trunc", false, "whole commands")
-	a.formatFlag(cmd.Flags())
-	a.lookFlags(cmd)
+	formatFlag(a.console, cmd.Flags())
+	lookFlags(cmd, &f)
+	cmd.ValidArgsFunction = firstThen(completeRefs(a, &f), nothing)
 	return cmd
 }
 
@@ -134,12 +136,12 @@ func does(e view.Effect, path string) string {
 	return e.Act.String()
 }
 
-func whichTable(out *screen, r *whichReport, whole bool) error {
+func whichTable(out *output.Screen, r *whichReport, whole bool) {
 	if r.Real != r.Path {
-		fmt.Fprintf(out, "%s is %s\n", out.name(r.Path), out.name(r.Real))
+		fmt.Fprintf(out, "%s is %s\n", out.Name(r.Path), out.Name(r.Real))
 	}
 	if !r.Exists {
-		fmt.Fprintf(out, "%s is not in the image: an upper layer takes it away\n", out.name(r.Real))
+		fmt.Fprintf(out, "%s is not in the image: an upper layer takes it away\n", out.Name(r.Real))
 	}
 	rows := [][]string{{"", "LAYER", "DIGEST", "WHAT IT DOES", "CREATED BY"}}
 	for _, l := range r.Layers {
@@ -151,10 +153,9 @@ func whichTable(out *screen, r *whichReport, whole bool) error {
 		if l.Hidden {
 			what += ", hidden"
 		}
-		rows = append(rows, []string{mark, strconv.Itoa(l.Layer), shortDigest(l.Digest), what, shorten(l.CreatedBy, whole)})
+		rows = append(rows, []string{mark, strconv.Itoa(l.Layer), output.ShortDigest(l.Digest), what, shorten(l.CreatedBy, whole)})
 	}
-	out.table(rows)
-	return out.Flush()
+	out.Table(rows)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

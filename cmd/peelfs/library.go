@@ -18,9 +18,9 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-// shelf is the library that automount shows: every image by its whole name, and
+// imageLibrary is the library that automount shows: every image by its whole name, and
 // in the listings those that the tag store knows.
-type shelf struct {
+type imageLibrary struct {
 	*session
 	mounted *mounted // the mount, of which images take what they have in common
 
@@ -34,7 +34,7 @@ type shelf struct {
 // Sort implements fusefs.Library. The first part of a path is a registry's host,
 // with a dot, a port, or "localhost"; the last one of an image has a tag or a
 // digest.
-func (s *shelf) Sort(path string) fusefs.Sort {
+func (s *imageLibrary) Sort(path string) fusefs.Sort {
 	host, rest, deep := strings.Cut(path, "/")
 	if host != "localhost" && !strings.ContainsAny(host, ".:") {
 		return fusefs.Nothing
@@ -53,7 +53,7 @@ func (s *shelf) Sort(path string) fusefs.Sort {
 }
 
 // List implements fusefs.Library.
-func (s *shelf) List(folder string) (names []string, changed time.Time, err error) {
+func (s *imageLibrary) List(folder string) (names []string, changed time.Time, err error) {
 	all, changed, err := s.known()
 	if folder != "" {
 		folder += "/"
@@ -70,7 +70,7 @@ func (s *shelf) List(folder string) (names []string, changed time.Time, err erro
 
 // known are the names of images in the tag store, which is read again when it has
 // changed.
-func (s *shelf) known() ([]string, time.Time, error) {
+func (s *imageLibrary) known() ([]string, time.Time, error) {
 	changed := time.Time{}
 	info, err := os.Stat(filepath.Join(s.dir, "tags", "names"))
 	switch {
@@ -100,7 +100,7 @@ func (s *shelf) known() ([]string, time.Time, error) {
 }
 
 // Known implements fusefs.Library.
-func (s *shelf) Known(image string) bool {
+func (s *imageLibrary) Known(image string) bool {
 	ref, err := fetch.ParseReference(image)
 	if err != nil {
 		return false
@@ -110,7 +110,7 @@ func (s *shelf) Known(image string) bool {
 }
 
 // Resolve implements fusefs.Library.
-func (s *shelf) Resolve(ctx context.Context, image string) (string, error) {
+func (s *imageLibrary) Resolve(ctx context.Context, image string) (string, error) {
 	img, err := s.resolve(ctx, image)
 	if err != nil {
 		return "", err
@@ -120,12 +120,12 @@ func (s *shelf) Resolve(ctx context.Context, image string) (string, error) {
 
 // Open implements fusefs.Library. Each image has a session, and so a layer store,
 // of its own, which is closed with it.
-func (s *shelf) Open(ctx context.Context, image, id string) (*fusefs.Opened, error) {
-	own, err := s.app.open()
+func (s *imageLibrary) Open(ctx context.Context, image, id string) (*fusefs.Opened, error) {
+	own, err := openSession(s.mounted.app, &s.mounted.flags.sessionFlags)
 	if err != nil {
 		return nil, err
 	}
-	m := &mounted{app: s.app, s: own, squash: s.mounted.squash, record: s.mounted.record}
+	m := &mounted{app: s.mounted.app, flags: s.mounted.flags, s: own, squash: s.mounted.squash, record: s.mounted.record}
 	m.r.dir = filepath.Join(s.mounted.r.dir, image)
 	img, err := m.pinned(ctx, image, id)
 	if err == nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-// shapeFlags say what of an image is mounted, and how it looks.
-type shapeFlags struct {
+// presentation says what of an image is mounted, and how it looks.
+type presentation struct {
 	subpath, upTo           string
 	extraDirs               []string
 	uid, gid                string
@@ -29,16 +29,16 @@ type shapeFlags struct {
 // runtimeDirs are what container runtimes mount things on: --extra-dirs=usual.
 const runtimeDirs = "proc,sys,dev,run,tmp"
 
-// whatFlags are those of a mount of one image.
-func (s *shapeFlags) whatFlags(f *pflag.FlagSet) {
+// contentFlags are those of a mount of one image.
+func (s *presentation) contentFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.subpath, "subpath", "", "only the directory `PATH` of the image")
 	f.StringVar(&s.upTo, "layers", "", "only the layers up to `N`, or a digest")
 	f.StringSliceVar(&s.extraDirs, "extra-dirs", nil, "empty directories, where it has none")
 	f.Lookup("extra-dirs").NoOptDefVal = "usual"
 }
 
-// howFlags are those of all mounts.
-func (s *shapeFlags) howFlags(f *pflag.FlagSet) {
+// appearanceFlags are those of all mounts.
+func (s *presentation) appearanceFlags(f *pflag.FlagSet) {
 	f.StringVar(&s.uid, "uid", "", "show all as user `N`'s")
 	f.StringVar(&s.gid, "gid", "", "show all as group `N`'s")
 	f.StringVar(&s.umask, "umask", "", "permissions as if made anew, less `MASK`")
@@ -52,7 +52,7 @@ func (s *shapeFlags) howFlags(f *pflag.FlagSet) {
 }
 
 // describe adds what was chosen to the options in the record of a mount.
-func (s *shapeFlags) describe(options map[string]string) {
+func (s *presentation) describe(options map[string]string) {
 	for name, value := range map[string]string{
 		"subpath": s.subpath, "layers": s.upTo, "extraDirs": strings.Join(s.extraDirs, ","), "uid": s.uid, "gid": s.gid,
 		"umask": s.umask, "fmask": s.fmask, "dmask": s.dmask,
@@ -64,7 +64,7 @@ func (s *shapeFlags) describe(options map[string]string) {
 }
 
 // squash reads the flags about owners and permissions.
-func (s *shapeFlags) squash() (q fusefs.Squash, err error) {
+func (s *presentation) squash() (q fusefs.Squash, err error) {
 	files, dirs := s.fmask, s.dmask
 	if files == "" {
 		files = s.umask
@@ -94,16 +94,16 @@ func (s *shapeFlags) squash() (q fusefs.Squash, err error) {
 	return q, nil
 }
 
-// shaped is a stack of layers in the shape that the flags ask for.
-type shaped struct {
+// presented is a stack of layers as the flags ask for it.
+type presented struct {
 	view  *view.View
 	top   view.Ino // 0: the whole
 	extra int      // layers of the view that are not the image's
 }
 
-// shape cuts st to what the flags say and makes the view of it. For a subpath it
+// present cuts st to what the flags say and makes the view of it. For a subpath it
 // may have to list layers: what is not there is to be known now.
-func (f *shapeFlags) shape(ctx context.Context, st *stack, links view.Symlinks) (out shaped, err error) {
+func (f *presentation) present(ctx context.Context, st *stack, links view.Symlinks) (out presented, err error) {
 	if f.upTo != "" {
 		n, err := st.layerNumber(f.upTo)
 		if err != nil {

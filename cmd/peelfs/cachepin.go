@@ -7,33 +7,32 @@ import (
 	"github.com/opencontainers/go-digest"
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers"
 )
 
-func (a *app) cachePinCommand() *cobra.Command {
-	return a.pinning("pin", "Keep layers when the cache is pruned", `Keep the layers of images, or single layers by their digest, when the cache is
+func cachePinCommand(a *app) *cobra.Command {
+	return pinning(a, "pin", "Keep layers when the cache is pruned", `Keep the layers of images, or single layers by their digest, when the cache is
 pruned. The bound of --cache-size still drops their data, never their indexes.`, (*layers.Store).Pin)
 }
 
-func (a *app) cacheUnpinCommand() *cobra.Command {
-	return a.pinning("unpin", "Let pinned layers be pruned again", "Undo \"peelfs cache pin\".", (*layers.Store).Unpin)
-}
-
-func (a *app) pinning(verb, short, long string, do func(*layers.Store, digest.Digest) error) *cobra.Command {
+// pinning is the command that does one thing to all layers that are named.
+func pinning(a *app, verb, short, long string, do func(*layers.Store, digest.Digest) error) *cobra.Command {
+	var f sessionFlags
 	cmd := &cobra.Command{
 		Use:     verb + " REF|DIGEST...",
 		Short:   short,
 		Long:    long,
 		Example: "  peelfs cache " + verb + " debian:bookworm",
 		Args:    wrong(cobra.MinimumNArgs(1)),
-		RunE: a.runE(func(ctx context.Context, s *session, args []string) error {
+		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			store, err := s.layers()
 			if err != nil {
 				return err
 			}
-			return a.eachOf(ctx, args, func(arg string) error {
-				all, err := s.layersOf(ctx, arg)
+			return eachOf(ctx, c, args, func(arg string) error {
+				all, err := layersOf(ctx, s, arg)
 				if err != nil {
 					return err
 				}
@@ -42,18 +41,19 @@ func (a *app) pinning(verb, short, long string, do func(*layers.Store, digest.Di
 						return err
 					}
 				}
-				_, err = fmt.Fprintf(s.app.out, "%s: %d layers\n", arg, len(all))
+				_, err = fmt.Fprintf(c.Out, "%s: %d layers\n", arg, len(all))
 				return err
 			})
 		}),
 	}
-	a.registryFlags(cmd.Flags())
+	f.registryFlags.define(cmd.Flags())
+	cmd.ValidArgsFunction = completeRefs(a, &f)
 	return cmd
 }
 
 // layersOf are the layers that an argument names: one, by its digest, or those of
 // an image.
-func (s *session) layersOf(ctx context.Context, arg string) ([]digest.Digest, error) {
+func layersOf(ctx context.Context, s *session, arg string) ([]digest.Digest, error) {
 	if d, err := digest.Parse(arg); err == nil {
 		return []digest.Digest{d}, nil
 	}

@@ -5,20 +5,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-)
 
-// lookFlags are those of all commands that look into an image. Where a command
-// means something else by -h, help is --help alone. What is the same in all of
-// them is told by a topic of its own, so that the help of each fits a screen.
-func (a *app) lookFlags(cmd *cobra.Command) {
-	if cmd.Flags().ShorthandLookup("h") != nil {
-		cmd.Flags().Bool("help", false, "what is said here")
-	}
-	cmd.Flags().SortFlags = false
-	common := a.commonFlags()
-	cmd.Flags().AddFlagSet(common.Flags())
-	briefHelp(cmd)
-}
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+)
 
 // briefHelp leaves out of a command's help what the topic common-flags tells.
 func briefHelp(cmd *cobra.Command) {
@@ -46,17 +35,16 @@ func orHelp(check cobra.PositionalArgs) cobra.PositionalArgs {
 }
 
 // commonFlags stands for a command that has those flags and no others.
-func (a *app) commonFlags() *cobra.Command {
+func commonFlags() *cobra.Command {
 	cmd := &cobra.Command{}
-	a.registryFlags(cmd.Flags())
-	a.storeFlags(cmd.Flags())
+	new(sessionFlags).define(cmd.Flags())
 	return cmd
 }
 
-// commonTopic is the help topic that tells what lookFlags leaves out.
-func (a *app) commonTopic() *cobra.Command {
-	common := a.commonFlags()
-	a.globalFlags(common.Flags())
+// commonTopic is the help topic that tells what briefHelp leaves out.
+func commonTopic() *cobra.Command {
+	common := commonFlags()
+	new(globalFlags).define(&output.Console{}, common.Flags())
 	return &cobra.Command{
 		Use:   "common-flags",
 		Short: "Flags that many commands have: registries, the cache, logs",

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/peelfs/peelfs/cmd/peelfs/output"
+	"github.com/peelfs/peelfs/cmd/peelfs/progress"
+	"github.com/peelfs/peelfs/layers"
+)
+
+func cacheLsCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "ls",
+		Short: "List the layers in the cache, least recently used first",
+		Args:  wrong(cobra.NoArgs),
+		RunE: withStore(a, func(_ context.Context, c *output.Console, _ *session, store *layers.Store, _ []string) error {
+			all := append([]layers.Cached{}, store.List()...)
+			return c.Emit(all, func(out *output.Screen) { cachedTable(out, all) })
+		}),
+	}
+	formatFlag(a.console, cmd.Flags())
+	return cmd
+}
+
+func cachedTable(out *output.Screen, all []layers.Cached) {
+	table := [][]string{{"DIGEST", "FORMAT", "STATE", "DATA", "INDEX", "USED", "IN USE", "PINNED"}}
+	for _, c := range all {
+		table = append(table, []string{output.ShortDigest(c.Digest.String()), c.Format, string(c.State), progress.Size(c.Data),
+			progress.Size(c.Index), output.Ago(c.Used, time.Now()), yes(c.InUse), yes(c.Pinned)})
+	}
+	out.Table(table, 3, 4)
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return ""
+}
