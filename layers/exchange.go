@@ -113,6 +113,9 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 	if err != nil || compressionOf(head[:n]) != index.Gzip {
 		return nil, errkind.New(errkind.Unsupported, "it is not compressed by gzip")
 	}
+	if l.src.DiffID != "" {
+		opt.Algorithm = l.src.DiffID.Algorithm()
+	}
 	sum := l.algorithm().Hash()
 	built, err := soci.Build(io.TeeReader(io.MultiReader(bytes.NewReader(head), counted{body, &l.count}), sum), opt)
 	if err != nil {
@@ -121,7 +124,7 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 	if got := digest.NewDigest(l.algorithm(), sum); got != l.src.Digest {
 		return nil, errkind.New(errkind.Corrupt, "the bytes that the source sent have the digest %s", got)
 	}
-	if l.src.DiffID != "" && l.src.DiffID.Algorithm() == digest.SHA256 && built.DiffID != l.src.DiffID {
+	if contradict(built.DiffID, l.src.DiffID) {
 		return nil, wrongDiffID(l.src, built.DiffID)
 	}
 	return built, nil

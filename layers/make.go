@@ -135,6 +135,8 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
 			err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
 		case h.Imported && !l.fits(h):
 			err = errkind.New(errkind.Corrupt, "it was imported, and is not of this layer")
+		case !l.diffIDProven(dir, h):
+			return nil, idx.Close() // it is right as far as it goes: a reading of the layer adds to it
 		default:
 			return l.withData(dir, idx, lock)
 		}
@@ -151,7 +153,7 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
 
 func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acquired, error) {
 	h := idx.Header()
-	if l.src.DiffID != "" && h.DiffID != "" && h.DiffID != l.src.DiffID {
+	if contradict(h.DiffID, l.src.DiffID) {
 		idx.Close()
 		return nil, wrongDiffID(l.src, h.DiffID)
 	}
@@ -248,7 +250,7 @@ func (l *Layer) publish(dir string, p *scanned) error {
 			return writeError(err)
 		}
 	}
-	if err := writeLandmark(dir, p.landmark); err != nil {
+	if err := errors.Join(writeLandmark(dir, p.landmark), writeDiffID(dir, p.diffID)); err != nil {
 		return writeError(err)
 	}
 	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {

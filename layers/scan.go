@@ -40,7 +40,8 @@ type scanned struct {
 	spans   []index.Span
 	windows []index.Window
 	blob    digest.Digest
-	data    *tempFile // nil if the data is not kept
+	diffID  digest.Digest // of the tar, by the algorithm that the image uses
+	data    *tempFile     // nil if the data is not kept
 
 	landmark int // spans that the layer's maker wants fetched at once
 }
@@ -177,17 +178,19 @@ func (l *Layer) judge(feed *feeder, c *collector, scanErr error) (*scanned, erro
 		return nil, errkind.WithHint(scanErr, "the layer has the right digest, so the image itself is broken; build and push it again")
 	}
 	p := c.result()
-	if l.src.DiffID != "" && p.header.DiffID != l.src.DiffID {
-		return nil, wrongDiffID(l.src, p.header.DiffID)
+	if contradict(p.diffID, l.src.DiffID) {
+		return nil, wrongDiffID(l.src, p.diffID)
 	}
 	p.blob, p.header.BlobDigest, p.header.BlobSize = blob, blob, n
 	p.header.HideTOC = toc.Announced(l.src.Annotations) || toc.HasFooter(feed.tail)
 	if len(p.spans) == 1 && p.spans[0].DigestOf == index.DigestNone {
 		p.spans[0].InLen = n
+		of, sum := index.DigestOutput, p.header.DiffID
 		if blob.Algorithm() == digest.SHA256 {
-			p.spans[0].DigestOf = index.DigestCompressed
-			_, _ = hex.Decode(p.spans[0].Digest[:], []byte(blob.Encoded()))
+			of, sum = index.DigestCompressed, blob
 		}
+		p.spans[0].DigestOf = of
+		_, _ = hex.Decode(p.spans[0].Digest[:], []byte(sum.Encoded()))
 	}
 	return p, nil
 }
@@ -302,6 +305,8 @@ func (f *feeder) Read(p []byte) (int, error) {
 type collector struct {
 	*scanned
 	tar        hash.Hash
+	named      hash.Hash // of the tar too, by the image's algorithm namedBy; nil if that is sha256
+	namedBy    digest.Algorithm
 	pieces     <-chan piece
 	ctx        func() error
 	cur        piece
@@ -314,6 +319,9 @@ type collector struct {
 
 func (l *Layer) newCollector() (*collector, error) {
 	c := &collector{scanned: &scanned{builder: index.NewBuilder()}, tar: digest.SHA256.Hash(), pieceSpans: newSlicer()}
+	if d := l.src.DiffID; d != "" && d.Algorithm() != digest.SHA256 {
+		c.named, c.namedBy = d.Algorithm().Hash(), d.Algorithm()
+	}
 	if l.store.opt.IndexOnly {
 		return c, nil
 	}
@@ -375,6 +383,9 @@ func (c *collector) advance() error {
 	}
 	c.cur, c.rest = p, p.bytes
 	c.tar.Write(p.bytes)
+	if c.named != nil {
+		c.named.Write(p.bytes)
+	}
 	if c.data != nil {
 		c.sink.must = !seekable(c.header.Compression)
 		c.sink.write(p.bytes, c.size)
@@ -427,5 +438,9 @@ func (c *collector) result() *scanned {
 	c.header.Source, c.header.Space = index.Scan, index.Tar
 	c.header.SpaceSize = c.size
 	c.header.DiffID = digest.NewDigest(digest.SHA256, c.tar)
+	c.diffID = c.header.DiffID
+	if c.named != nil {
+		c.diffID = digest.NewDigest(c.namedBy, c.named)
+	}
 	return c.scanned
 }

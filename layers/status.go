@@ -87,7 +87,7 @@ func (l *Layer) peek(d digest.Digest) *acquired {
 func (a *acquired) describe(st *Status) {
 	h := a.idx.Header()
 	st.Digest, st.Size = h.BlobDigest, h.BlobSize
-	if h.DiffID != "" {
+	if st.DiffID == "" {
 		st.DiffID = h.DiffID
 	}
 	st.Format, st.Mode = formatOf(h), modeOf(h, a.idx.Spans())

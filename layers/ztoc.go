@@ -78,7 +78,7 @@ func dataName(x *index.Index) string {
 // fits reports whether an imported index can be one of this layer.
 func (l *Layer) fits(h index.Header) bool {
 	size := l.src.size()
-	return (size < 0 || h.BlobSize == size) && (l.src.DiffID == "" || h.DiffID == "" || h.DiffID == l.src.DiffID)
+	return (size < 0 || h.BlobSize == size) && !contradict(h.DiffID, l.src.DiffID)
 }
 
 // BuildIndex returns an index that does not depend on anybody's word: the layer's

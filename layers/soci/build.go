@@ -21,8 +21,9 @@ const DefaultSpanSize = 4 << 20
 
 // Options of Build. The zero value is usable.
 type Options struct {
-	SpanSize  int64  // 0 for DefaultSpanSize
-	BuildTool string // who made it, for people
+	SpanSize  int64            // 0 for DefaultSpanSize
+	BuildTool string           // who made it, for people
+	Algorithm digest.Algorithm // of Built.DiffID; "" for sha256
 }
 
 // Built is a new ztoc and what the layer turned out to be.
@@ -50,10 +51,13 @@ func Build(r io.Reader, opt Options) (*Built, error) {
 	if opt.SpanSize > maxSpanSize/2 {
 		return nil, errkind.New(errkind.Invalid, "spans of %d bytes are too long for a ztoc", opt.SpanSize)
 	}
+	if opt.Algorithm == "" {
+		opt.Algorithm = digest.SHA256
+	}
 	b := &builder{b: flatbuffers.NewBuilder(64 << 10)}
 	in := &counter{r: r}
 	gz := inflate.NewReader(in, inflate.Options{SpanSize: opt.SpanSize, OnSpan: b.addSpan})
-	sum := digest.SHA256.Digester()
+	sum := opt.Algorithm.Digester()
 	out := &counter{r: io.TeeReader(gz, sum.Hash())}
 	if err := b.addEntries(out); err != nil {
 		return nil, err
