@@ -44,7 +44,7 @@ test: ## all tests; installs fuse3 if root and missing
 .PHONY: test-race
 test-race: ## all tests of what is concurrent, under the race detector (needs a C compiler)
 	@.ci/need --optional fuse3 attr gcc libc6-dev
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list $(PKGS) | grep -vE '$(NO_RACE)')
+	STRESS=1m CGO_ENABLED=1 $(GO) test -race -timeout 20m $$($(GO) list $(PKGS) | grep -vE '$(NO_RACE)')
 
 .PHONY: interop
 interop: build ## against docker-registry, skopeo, umoci, podman, buildah; installs them
