@@ -13,13 +13,15 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/layers/view"
 )
 
 // testLibrary has the images "h/a:1" and so on that it is told of; opening one
 // waits at its gate.
 type testLibrary struct {
-	t    *testing.T
-	gate atomic.Pointer[gate]
+	t     *testing.T
+	layer view.Layer // of every image; nil for one that has the image's id in it
+	gate  atomic.Pointer[gate]
 
 	resolved, opened, closed atomic.Int64
 	mu                       struct {
@@ -90,6 +92,9 @@ func (l *testLibrary) Resolve(ctx context.Context, image string) (string, error)
 func (l *testLibrary) Open(_ context.Context, image, id string) (*Opened, error) {
 	l.opened.Add(1)
 	v := viewOf(layerOf(l.t, tartest.File("f", id), tartest.File("d/g", "in "+id), tartest.Symlink("l", "d/g")))
+	if l.layer != nil {
+		v = view.New([]view.Layer{l.layer}, view.Options{Symlinks: view.Raw})
+	}
 	return &Opened{View: v, Options: Options{Image: image}, Close: func() error { l.closed.Add(1); return nil }}, nil
 }
 

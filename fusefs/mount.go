@@ -36,6 +36,8 @@ type filesystem interface {
 	localNow() bool      // notices whether all data has become local, and says whether it has just now
 	stats() Stats        // a snapshot
 	onPanic(any) fuse.Status
+	whole() bool // looks whether files of the cache in use are as long as they were
+	heal(error)  // finds out which of them are damaged, and lets go of those
 }
 
 // Mount mounts v at dir and returns once the kernel's first message is answered.
@@ -92,7 +94,7 @@ func serve(path string, device int, opt *Options, serves func(device int) filesy
 	}
 	files := serves(watched)
 	log := newLog(opt)
-	server, err := fuse.NewServer(files, fmt.Sprintf("/dev/fd/%d", device), mountOptions(opt, log, files.onPanic))
+	server, err := fuse.NewServer(&guard{filesystem: files}, fmt.Sprintf("/dev/fd/%d", device), mountOptions(opt, log, files.onPanic))
 	if err != nil {
 		unix.Close(watched)
 		return nil, errkind.New(errkind.NoFUSE, "talk to the kernel: %w", err)

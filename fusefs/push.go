@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/view"
 )
@@ -55,7 +56,13 @@ func (p *pusher) run() {
 		select {
 		case ino := <-p.wake:
 			p.adapt(ino)
-			p.push()
+			err := mapfault.Catch(func() error {
+				p.push()
+				return nil
+			})
+			if err != nil {
+				p.tree.heal(err)
+			}
 		case <-p.tree.closing:
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/view"
 )
@@ -262,8 +263,13 @@ func newLog(opt *Options) *slog.Logger {
 
 // pathOf is a node for people to read.
 func (t *tree) pathOf(node uint64) string {
-	if p := t.view.Path(view.Ino(node)); p != "" && !t.hidden.owns(node) {
-		return p
+	path := ""
+	_ = mapfault.Catch(func() error { // it is told in goroutines of their own too
+		path = t.view.Path(view.Ino(node))
+		return nil
+	})
+	if path != "" && !t.hidden.owns(node) {
+		return path
 	}
 	return "inode " + strconv.FormatUint(node, 10)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -21,9 +22,18 @@ import (
 // in memory because the other process may still write.
 const lockPatience = 30 * time.Second
 
-// fetch brings the spans of r and ends their flights. Between processes, the
-// span locks say who does it.
+// fetch brings the spans of r and ends their flights.
 func (l *Layer) fetch(ctx context.Context, r *run) {
+	err := mapfault.Catch(func() error { return l.fetchAll(ctx, r) })
+	l.note(err)
+	if err != nil {
+		r.landAll(err)
+	}
+}
+
+// fetchAll brings the spans of r and ends the flights of those that came. Between
+// processes, the span locks say which one does it.
+func (l *Layer) fetchAll(ctx context.Context, r *run) error {
 	defer r.release()
 	for rest := r.spans; len(rest) > 0; {
 		n, err := r.lock(rest)
@@ -33,13 +43,11 @@ func (l *Layer) fetch(ctx context.Context, r *run) {
 			err = l.fetchLocked(ctx, r, rest[:n])
 		}
 		if err != nil {
-			l.note(err)
-			r.landAll(err)
-			return
+			return err
 		}
 		rest = rest[n:]
 	}
-	l.note(nil)
+	return nil
 }
 
 // lock takes the locks of spans up to the first that somebody else has, and tells
@@ -104,7 +112,7 @@ func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int) error {
 		return l.refill(ctx, r, r.held[i])
 	}
 	err := l.transfer(ctx, r, spans)
-	if errkind.Is(err, errkind.Corrupt) && ctx.Err() == nil {
+	if errkind.Is(err, errkind.Corrupt) && !isDamage(err) && ctx.Err() == nil {
 		l.store.log.Warn("bytes from the source are wrong and are fetched again", "layer", l.name(), "error", err)
 		err = l.transfer(ctx, r, r.pending(spans))
 	}
@@ -250,20 +258,26 @@ func (t *transferer) bring(i int) error {
 	if !holds(s, out) {
 		return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the blob make output that does not hold its digest", s.In, s.In+s.InLen)
 	}
-	t.store(i, s, out)
+	if err := t.store(i, s, out); err != nil {
+		return err
+	}
 	t.run.land(i)
 	return nil
 }
 
-// store keeps a verified span on disk, or in memory where that cannot be.
-func (t *transferer) store(i int, s index.Span, out []byte) {
+// store keeps a verified span on disk, or in memory where that cannot be. It fails
+// only when the data file is damaged.
+func (t *transferer) store(i int, s index.Span, out []byte) error {
 	l := t.layer
 	if h := t.run.held[i]; h != nil && !l.store.opt.IndexOnly {
 		err := t.keep(h, s, out)
 		if err == nil {
 			l.store.room.used(int64(len(out)))
 			l.unkept.Store(nil)
-			return
+			return nil
+		}
+		if isDamage(err) {
+			return err
 		}
 		err = writeError(err)
 		if l.unkept.Swap(&err) == nil { // said once, until there is room again
@@ -271,6 +285,7 @@ func (t *transferer) store(i int, s index.Span, out []byte) {
 		}
 	}
 	l.store.held.put(heldKey{t.run.a, i}, out)
+	return nil
 }
 
 // keep writes a span whose lock is held, and shows it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -45,7 +46,10 @@ func (j *janitor) used(n int64) {
 	j.wg.Add(1)
 	go func() {
 		defer j.wg.Done()
-		j.clean(limit)
+		_ = mapfault.Catch(func() error { // a damaged file is for its readers to find
+			j.clean(limit)
+			return nil
+		})
 		j.mu.Lock()
 		j.mu.busy = false
 		j.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flight"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -28,8 +29,8 @@ import (
 //	open     -> open:     spans come (fill) and go (evict), in any process
 //	open     -> open:     the same layer, proven (promote)
 //	open     -> broken:   what a table of contents said of it was wrong
-//	open     -> cold:     the cached bytes contradict the index (forget); the
-//	                      index is thrown away
+//	open     -> cold:     a file of it in the cache was cut short or cannot be
+//	                      read (heal); that file is thrown away
 //
 // Invariant: what acquired points to was verified when it was published and
 // stays mapped until the Layer is closed, even when forgotten.
@@ -117,9 +118,10 @@ func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
 		if err := l.broken.Load(); err != nil {
 			return nil, *err
 		}
-		if a := l.acquired.Load(); a != nil {
+		if a := l.acquired.Load(); a != nil && !a.idx.Cut() {
 			return a, nil
 		}
+		l.heal()
 		f, mine := l.opening.Join(struct{}{})
 		if mine && !l.crew.Run(ctx, func(ctx context.Context) { f.End(struct{}{}, l.open(ctx)) }) {
 			f.End(struct{}{}, errClosed())
@@ -143,28 +145,16 @@ func (l *Layer) open(ctx context.Context) error {
 	if l.acquired.Load() != nil {
 		return nil // since the caller looked
 	}
-	a, err := l.make(ctx)
+	var a *acquired
+	err := mapfault.Catch(func() (err error) {
+		a, err = l.make(ctx)
+		return err
+	})
 	l.note(err)
 	if err == nil {
 		l.acquired.Store(a)
 	}
 	return err
-}
-
-// forget takes a layer out of use whose cached bytes contradict its index. The
-// next caller makes it again; who still uses the old one may go on.
-func (l *Layer) forget(a *acquired, why error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.acquired.CompareAndSwap(a, nil) {
-		return
-	}
-	l.store.log.Error("cached layer is wrong and is thrown away", "layer", l.name(), "error", why)
-	l.note(why)
-	l.mu.old = append(l.mu.old, a)
-	if err := removeIfThere(a.indexPath()); err != nil {
-		l.store.log.Error("wrong index stays", "layer", l.name(), "error", err)
-	}
 }
 
 // note keeps an error for Status, and forgets the one before when err is nil.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/peelfs/peelfs/internal/mapfault"
 )
 
 // longRoundTrip is from when on a round trip is worth guessing what comes next:
@@ -107,7 +109,7 @@ func (l *Layer) pay(ctx context.Context, a *acquired, waited time.Duration) {
 	}
 	l.store.log.Info("the rest of a layer is fetched", "layer", l.name(), "bytes", rest, "waited", paid)
 	l.crew.Run(ctx, func(ctx context.Context) {
-		if err := l.fillRest(ctx, a); err != nil {
+		if err := mapfault.Catch(func() error { return l.fillRest(ctx, a) }); err != nil {
 			l.paid.Store(0)
 			l.filling.Store(false)
 		}
@@ -120,7 +122,7 @@ func (l *Layer) fillRest(ctx context.Context, a *acquired) error {
 	g.SetLimit(fillers)
 	for first := 0; first < a.idx.Spans(); {
 		from, to := first, portion(a.idx, first)
-		g.Go(func() error { return l.bring(ctx, a, from, to) })
+		g.Go(func() error { return mapfault.Catch(func() error { return l.bring(ctx, a, from, to) }) })
 		first = to
 	}
 	return g.Wait()

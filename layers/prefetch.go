@@ -23,20 +23,24 @@ func (l *Layer) Prefetch(ctx context.Context) error {
 	if !toc.Announced(l.src.Annotations) {
 		return nil
 	}
-	a, err := l.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	return l.background(ctx, a, a.landmark())
+	return l.healing(func() error {
+		a, err := l.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		return l.background(ctx, a, a.landmark())
+	})
 }
 
 // FillInBackground brings the whole layer as Fill does, but below demand.
 func (l *Layer) FillInBackground(ctx context.Context) error {
-	a, err := l.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	return l.background(ctx, a, a.idx.Spans())
+	return l.healing(func() error {
+		a, err := l.acquire(ctx)
+		if err != nil {
+			return err
+		}
+		return l.background(ctx, a, a.idx.Spans())
+	})
 }
 
 // background brings the first n spans, one request at a time.

@@ -12,7 +12,18 @@ import (
 // byte off of the file on. It returns min(len(p), size-off) bytes, or an error:
 // never less without one. Bytes that are not in the cache are fetched first. A
 // caller whose context ends leaves the fetching running for the others.
-func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (int, error) {
+func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (n int, err error) {
+	err = l.healing(func() error {
+		n, err = l.readAt(ctx, entry, p, off)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
+}
+
+func (l *Layer) readAt(ctx context.Context, entry uint32, p []byte, off int64) (int, error) {
 	a, err := l.acquire(ctx)
 	if err != nil {
 		return 0, err
@@ -69,7 +80,6 @@ func (l *Layer) readSpace(ctx context.Context, a *acquired, p []byte, off int64)
 	for range maxRereads {
 		ok, err := a.data.ReadPresent(p, off, first, last-1)
 		if err != nil {
-			l.forget(a, err)
 			return err
 		}
 		if ok {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
 )
 
@@ -50,13 +51,12 @@ func (l *Layer) Status() Status {
 	st := Status{Digest: l.Digest(), DiffID: l.src.DiffID, MediaType: l.src.MediaType, Size: l.src.size(),
 		State: Cold, Verified: "none", Mode: "stream",
 		Fetched: l.count.fetched.Load(), Asked: l.count.asked.Load(), Requests: l.count.requests.Load(), Waiting: l.count.waiting.Load()}
-	if a := l.acquired.Load(); a != nil {
-		a.describe(&st)
-	} else if a := l.peek(st.Digest); a != nil {
-		a.describe(&st)
-		a.close()
-	} else if l.opening.Running(struct{}{}) {
-		st.State = Indexing
+	err := l.healing(func() error {
+		l.describe(&st)
+		return nil
+	})
+	if err != nil {
+		st.Error = err.Error()
 	}
 	if l.broken.Load() != nil {
 		st.State = Broken
@@ -65,6 +65,18 @@ func (l *Layer) Status() Status {
 		st.Error = (*err).Error()
 	}
 	return st
+}
+
+// describe tells what the layer's files, or those of the cache, say.
+func (l *Layer) describe(st *Status) {
+	if a := l.acquired.Load(); a != nil {
+		a.describe(st)
+	} else if a := l.peek(st.Digest); a != nil {
+		defer a.close()
+		a.describe(st)
+	} else if l.opening.Running(struct{}{}) {
+		st.State = Indexing
+	}
 }
 
 // peek opens the layer as the cache has it, or returns nil.
@@ -149,6 +161,10 @@ const fillers = 6
 // is read in one stream, which proves it.
 func (l *Layer) Fill(ctx context.Context) error {
 	l.whole.Store(true)
+	return l.healing(func() error { return l.fill(ctx) })
+}
+
+func (l *Layer) fill(ctx context.Context) error {
 	a, err := l.acquire(ctx)
 	if err != nil {
 		return err
@@ -168,7 +184,9 @@ func (l *Layer) Fill(ctx context.Context) error {
 // promoting joins, or starts, the one promotion that is under way.
 func (l *Layer) promoting(ctx context.Context, a *acquired) error {
 	f, mine := l.promotion.Join(struct{}{})
-	if mine && !l.crew.Run(ctx, func(ctx context.Context) { f.End(struct{}{}, l.promote(ctx, a)) }) {
+	if mine && !l.crew.Run(ctx, func(ctx context.Context) {
+		f.End(struct{}{}, mapfault.Catch(func() error { return l.promote(ctx, a) }))
+	}) {
 		f.End(struct{}{}, errClosed())
 	}
 	return l.wait(ctx, f)

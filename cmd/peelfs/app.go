@@ -13,6 +13,7 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/mapfault"
 )
 
 // app is one run of the program: its streams, its environment, and the flags that
@@ -39,7 +40,8 @@ func (a *app) run(args []string) int {
 	defer stop()
 	root := rootCommand(a)
 	root.SetArgs(withTwoDashes(root, args))
-	return report(ctx, a.console, root.ExecuteContext(ctx))
+	err := mapfault.Catch(func() error { return root.ExecuteContext(ctx) })
+	return report(ctx, a.console, err)
 }
 
 // interruptible ends the context with the first signal to stop; a second one

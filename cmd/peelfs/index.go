@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers"
 )
 
@@ -64,7 +65,7 @@ func eachLayer(ctx context.Context, c *output.Console, st *stack, bars string, d
 			}
 			seen[l] = true
 			g.Go(func() error {
-				if err := do(ctx, i); err != nil {
+				if err := mapfault.Catch(func() error { return do(ctx, i) }); err != nil {
 					return fmt.Errorf("layer %d: %w", i, err)
 				}
 				return nil

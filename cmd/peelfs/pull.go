@@ -13,6 +13,7 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/view"
@@ -113,7 +114,7 @@ func fill(ctx context.Context, c *output.Console, s *session, img *fetch.Image, 
 	filled := make(chan error, 1)
 	go func() {
 		if len(paths) > 0 {
-			filled <- st.fillPaths(ctx, paths)
+			filled <- mapfault.Catch(func() error { return st.fillPaths(ctx, paths) })
 			return
 		}
 		filled <- st.fill(ctx)

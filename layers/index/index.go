@@ -19,10 +19,12 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/mapfault"
 )
 
 // Index is an index file, mapped and checked. All methods but Close may be
@@ -42,6 +44,8 @@ type Index struct {
 	windows table
 	linked  uint32 // entries that are Linked
 	mapped  []byte // what Close unmaps; nil if the bytes are not ours
+	file    mappedFile
+	cut     atomic.Bool // the file was found to be cut short or unreadable
 }
 
 // Entry is what the index says of one name. For a HardLink all but Parent, Link
@@ -69,42 +73,47 @@ func (e Entry) Minor() uint32 { return e.Rdev&0xff | e.Rdev>>12&0xfff00 }
 
 // Open maps the index at path and checks it. The error is NotFound if there is
 // no file, and Corrupt if it is no index of this version, or a damaged one. The
-// file must not change while it is mapped; Close unmaps it.
+// file must not change while it is mapped; Close unmaps it. Methods of an Index
+// whose file was cut all the same fault: see package mapfault, and Sound.
 func Open(path string) (*Index, error) {
-	data, err := mapFile(path)
+	data, file, err := mapFile(path)
 	if err != nil {
 		return nil, err
 	}
-	x, err := OpenBytes(data)
+	var x *Index
+	err = mapfault.Catch(func() (err error) {
+		x, err = OpenBytes(data)
+		return err
+	})
 	if err != nil {
 		_ = unix.Munmap(data)
 		return nil, errkind.New(errkind.Of(err), "%s: %w", path, err)
 	}
-	x.mapped = data
+	x.mapped, x.file = data, file
 	return x, nil
 }
 
-func mapFile(path string) ([]byte, error) {
+func mapFile(path string) (data []byte, file mappedFile, err error) {
 	f, err := os.Open(path)
 	if os.IsNotExist(err) {
-		return nil, errkind.Wrap(errkind.NotFound, err)
+		return nil, file, errkind.Wrap(errkind.NotFound, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, file, err
 	}
 	defer f.Close()
 	st, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, file, err
 	}
 	if st.Mode().Type() != fs.FileMode(0) || st.Size() < headerSize || st.Size() > MaxFile {
-		return nil, corrupt("%s is not an index file", path)
+		return nil, file, corrupt("%s is not an index file", path)
 	}
-	data, err := unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
+	data, err = unix.Mmap(int(f.Fd()), 0, int(st.Size()), unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
-		return nil, &os.PathError{Op: "mmap", Path: path, Err: err}
+		return nil, file, &os.PathError{Op: "mmap", Path: path, Err: err}
 	}
-	return data, nil
+	return data, mappedFile{path, st}, nil
 }
 
 // OpenBytes is Open of an index in memory, which must not change while it is used.

@@ -102,6 +102,11 @@ func (h *Held) Write(p []byte, off int64) error {
 	if h.f == nil || off < h.off || int64(len(p)) > h.off+h.n-off {
 		return errkind.New(errkind.Internal, "write of [%d, %d) for span %d at [%d, %d)", off, off+int64(len(p)), h.i, h.off, h.off+h.n)
 	}
+	// A write behind the end of a file that was cut would make it long again, with
+	// holes where other spans count as present.
+	if err := h.f.checkLength(); err != nil {
+		return err
+	}
 	_, err := h.f.data.WriteAt(p, off)
 	return err
 }

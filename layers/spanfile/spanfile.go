@@ -26,12 +26,14 @@ package spanfile
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -39,6 +41,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/internal/mapfault"
 )
 
 // pageSize is the unit in which bytes can be punched out of the data file.
@@ -79,6 +82,7 @@ type File struct {
 	st     *state
 	sums   *sums       // nil unless the layout asks for them
 	lock   *flock.File // the layer's; not closed here
+	broken atomic.Bool // the data file was too short once, or could not be read
 
 	mu struct {
 		sync.Mutex
@@ -86,14 +90,21 @@ type File struct {
 	}
 }
 
-// Open opens the files of the layout in dir. Where they are missing, or fit
-// another layout, new and empty ones take their place. lock is the layer's lock
+// ErrDamaged is the error of a data file that was cut short while it was open, or
+// that cannot be read. Sound is false from then on.
+var ErrDamaged = errkind.New(errkind.Corrupt, "cached data is damaged")
+
+// Open opens the files of the layout in dir. Where they are missing, damaged, or
+// fit another layout, new and empty ones take their place. lock is the layer's lock
 // file, opened for this File or its owner alone, and stays open as long as the
 // File.
 func Open(dir string, layout Layout, lock *flock.File) (f *File, err error) {
 	err = alone(lock, func() error {
-		f, err = openPair(dir, layout)
-		if f == nil && err == nil {
+		err := mapfault.Catch(func() (err error) {
+			f, err = openPair(dir, layout)
+			return err
+		})
+		if f == nil && (err == nil || mapfault.Is(err)) {
 			f, err = createPair(dir, layout)
 		}
 		return err
@@ -160,6 +171,7 @@ func openPair(dir string, layout Layout) (_ *File, err error) {
 	} else if err := f.st.replace(filepath.Join(dir, statePrefix+layout.Space), inode(fi)); err != nil {
 		return nil, err
 	}
+	f.st.touch()
 	keep = true
 	return f, nil
 }
@@ -304,7 +316,7 @@ func (f *File) ReadPresent(p []byte, off int64, first, last int) (bool, error) {
 	}
 	n, err := f.data.ReadAt(p, off)
 	if n < len(p) {
-		return false, errkind.New(errkind.Corrupt, "cached data ends at byte %d of %d: %w", off+int64(n), f.layout.Size, err)
+		return false, f.damaged(fmt.Errorf("read ends at byte %d of %d: %w", off+int64(n), f.layout.Size, err))
 	}
 	if f.st.epoch().Load() != epoch {
 		return false, nil
@@ -324,6 +336,31 @@ func (f *File) presentAll(first, last int) bool {
 		}
 	}
 	return true
+}
+
+// damaged is ErrDamaged with its reason.
+func (f *File) damaged(why error) error {
+	f.broken.Store(true)
+	return fmt.Errorf("%w: %w", ErrDamaged, why)
+}
+
+// Sound reports whether the files can be used still: the data file has its length
+// and no read of it has failed, and the state file can be read whole.
+func (f *File) Sound() bool {
+	err := mapfault.Catch(func() error {
+		f.st.touch()
+		return f.checkLength()
+	})
+	return err == nil && !f.broken.Load()
+}
+
+// checkLength fails if the data file is shorter than the layout says.
+func (f *File) checkLength() error {
+	fi, err := f.data.Stat()
+	if err != nil || fi.Size() < f.layout.Size {
+		return f.damaged(cmp.Or(err, errors.New("it was cut short")))
+	}
+	return nil
 }
 
 // ReadRaw reads whatever bytes stand at off, present or not: for comparing

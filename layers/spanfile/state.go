@@ -137,6 +137,13 @@ func mapState(file *os.File, n int) (_ *state, err error) {
 	return st, nil
 }
 
+// touch reads a word of each page; a page that cannot be read faults.
+func (st *state) touch() {
+	for off := 0; off+8 <= len(st.m); off += pageSize {
+		word(st.m, off).Load()
+	}
+}
+
 func (st *state) close() (err error) {
 	if st == nil {
 		return nil

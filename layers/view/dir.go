@@ -64,6 +64,9 @@ func (d *Dir) Attr(i int) Attr {
 		return markerAttr(p, m)
 	}
 	a, err := d.v.describeIn(d.own, x, p, e)
+	if m, ok := err.(missing); ok { // it was at hand when the listing was made
+		d.v.layers[m].idx.Load().MustBeWhole()
+	}
 	if err != nil {
 		panic("view: listing is not settled: " + err.Error())
 	}
@@ -80,8 +83,9 @@ func (v *View) describeIn(own bool, x *index.Index, p place, e index.Entry) (Att
 
 // list is the listing of n.
 func (v *View) list(n *node) (*Dir, error) {
-	if d := n.list.Load(); d != nil {
-		return d, nil
+	had := n.list.Load()
+	if had != nil && !had.cut() {
+		return had, nil
 	}
 	for i, more := 0, true; more; i++ {
 		var err error
@@ -93,9 +97,12 @@ func (v *View) list(n *node) (*Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.list.CompareAndSwap(nil, d)
-	return n.list.Load(), nil
+	n.list.CompareAndSwap(had, d)
+	return d, nil
 }
+
+// cut reports whether the index that the listing is a stretch of is unusable.
+func (d *Dir) cut() bool { return d.x != nil && d.x.Cut() }
 
 // merge is the listing of a directory that consists of the given entries.
 func (v *View) merge(dirs []place) (*Dir, error) {

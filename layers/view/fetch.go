@@ -15,7 +15,7 @@ func (m missing) Error() string { return fmt.Sprintf("index of layer %d is not a
 
 // index is the index of a layer, if it is at hand.
 func (v *View) index(layer uint32) (*index.Index, error) {
-	if x := v.layers[layer].idx.Load(); x != nil {
+	if x := v.layers[layer].idx.Load(); x != nil && !x.Cut() {
 		return x, nil
 	}
 	return nil, missing(layer)
@@ -25,14 +25,15 @@ func (v *View) index(layer uint32) (*index.Index, error) {
 // nothing behind: the next call tries again.
 func (v *View) fetch(ctx context.Context, layer uint32) error {
 	s := &v.layers[layer]
-	if s.idx.Load() != nil {
+	had := s.idx.Load()
+	if had != nil && !had.Cut() {
 		return nil
 	}
 	x, err := s.layer.Index(ctx)
 	if err != nil {
 		return fmt.Errorf("layer %d: %w", layer, err)
 	}
-	s.idx.CompareAndSwap(nil, x) // the first stays: names alias it
+	s.idx.CompareAndSwap(had, x) // the first stays: names alias it
 	return nil
 }
 
@@ -60,7 +61,7 @@ func (v *View) gather(ctx context.Context, m missing, try func() error) error {
 	outcomes := make(chan outcome)
 	running := 0
 	for i := int64(m); i >= 0; i-- {
-		if v.layers[i].idx.Load() == nil {
+		if _, err := v.index(uint32(i)); err != nil {
 			running++
 			go func() { outcomes <- outcome{missing(i), v.fetch(ctx, uint32(i))} }()
 		}

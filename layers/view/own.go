@@ -117,7 +117,7 @@ func (v *View) ownParent(dir Ino) (Ino, error) {
 
 // ownList is the listing of a directory of a layer's own tree.
 func (v *View) ownList(dir Ino) (*Dir, error) {
-	if d, ok := v.ownDirs.get(uint64(dir)); ok {
+	if d, ok := v.ownDirs.get(uint64(dir)); ok && !d.cut() {
 		return d, nil
 	}
 	x, p, e, err := v.ownDir(dir)

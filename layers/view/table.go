@@ -40,3 +40,25 @@ func (t *table[V]) put(key uint64, val V) V {
 	s.mu.m[key] = val
 	return val
 }
+
+// each calls fn with every value, under the lock of its shard.
+func (t *table[V]) each(fn func(V)) {
+	for i := range t.shard {
+		s := &t.shard[i]
+		s.mu.RLock()
+		for _, val := range s.mu.m {
+			fn(val)
+		}
+		s.mu.RUnlock()
+	}
+}
+
+// clear forgets every value.
+func (t *table[V]) clear() {
+	for i := range t.shard {
+		s := &t.shard[i]
+		s.mu.Lock()
+		s.mu.m = nil
+		s.mu.Unlock()
+	}
+}

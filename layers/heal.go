@@ -1,0 +1,64 @@
+package layers
+
+import (
+	"errors"
+
+	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/spanfile"
+)
+
+// maxHeals bounds how often one call starts over because files of the cache were
+// damaged under it.
+const maxHeals = 3
+
+// healing runs fn, and runs it again when it met a file of the cache that was cut
+// short or cannot be read: by then the layer is one that is opened anew. Any
+// other error of fn is returned.
+func (l *Layer) healing(fn func() error) error {
+	for n := 1; ; n++ {
+		err := mapfault.Catch(fn)
+		if !isDamage(err) {
+			return err
+		}
+		l.heal()
+		if n == maxHeals {
+			return err
+		}
+	}
+}
+
+// isDamage reports whether err comes from the cache's own files.
+func isDamage(err error) bool {
+	return mapfault.Is(err) || errors.Is(err, spanfile.ErrDamaged)
+}
+
+// heal takes the layer out of use if its files in the cache are damaged, and
+// removes those that are. The next caller makes them again; a caller that still
+// uses the old ones may go on.
+func (l *Layer) heal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.acquired.Load()
+	if a == nil {
+		return
+	}
+	index, data := a.idx.Sound(), a.data.Sound()
+	if index && data {
+		return
+	}
+	l.store.log.Error("cached files of a layer are damaged and are made again", "layer", l.name(), "index", !index, "data", !data)
+	l.acquired.Store(nil)
+	l.mu.old = append(l.mu.old, a)
+	l.mu.spans = newFlights[int]() // those under way are of the old files
+	if !data {
+		if err := spanfile.Remove(a.dir, dataName(a.idx), a.lock); err != nil {
+			l.store.log.Error("damaged data stays", "layer", l.name(), "error", err)
+		}
+	}
+	if index {
+		return
+	}
+	if err := removeIfThere(a.indexPath()); err != nil {
+		l.store.log.Error("a damaged index stays", "layer", l.name(), "error", err)
+	}
+}
