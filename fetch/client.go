@@ -18,11 +18,12 @@ import (
 	"github.com/peelfs/peelfs/fetch/registry"
 	"github.com/peelfs/peelfs/fetch/tarfile"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
 // RetryPolicy says how failures that may pass are met.
-type RetryPolicy = registry.Policy
+type RetryPolicy = retry.Policy
 
 // Config says how to reach registries and where to keep what was read. The zero
 // value is usable but for CacheDir.

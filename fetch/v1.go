@@ -51,8 +51,7 @@ func (c *Client) sessionV1(ref Reference) (*registryv1.Session, error) {
 			cred, source, err := c.find.Find(ctx, ref.Domain(), ref.Repository())
 			return cred.Username, cred.Password, source, err
 		},
-		Retry: registryv1.Retry{Attempts: c.cfg.Retry.Attempts, First: c.cfg.Retry.First,
-			Longest: c.cfg.Retry.Max, Total: c.cfg.Retry.Budget, Sleep: c.cfg.Retry.Sleep},
+		Policy: c.cfg.Retry, Retried: c.shared.Retried,
 	})
 }
 

@@ -79,10 +79,11 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	// A read must outlive an attempt of the client, or there is only one.
 	config := fetch.Config{
 		CacheDir: dir, PlainHTTP: f.plainHTTP, InsecureTLS: !f.tlsVerify, CAFile: f.caFile,
 		Creds: f.creds, AuthFile: f.authFile, Anonymous: f.anonymous,
-		RegistryAPI: f.registryAPI, SOCI: f.soci, IOTimeout: f.ioTimeout, UserAgent: "peelfs/" + version, Logger: a.log,
+		RegistryAPI: f.registryAPI, SOCI: f.soci, IOTimeout: f.ioTimeout / 2, UserAgent: "peelfs/" + version, Logger: a.log,
 	}
 	client, err := fetch.NewClient(config)
 	if err != nil {

@@ -2,12 +2,10 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
@@ -15,6 +13,7 @@ import (
 
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/ranges"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -63,17 +62,26 @@ func (b *blob) ReadRange(ctx context.Context, off, n int64) (io.ReadCloser, int6
 	if long := end - off; end >= 0 && long >= stripeMin {
 		first = off + leadSize
 	}
-	s := &stream{b: b, ctx: ctx, pos: off, end: first, tries: b.repo.attempts()}
-	if err := s.openFirst(); err != nil {
+	s := b.body(ctx, off, first)
+	if err := s.Begin(); err != nil {
 		return nil, 0, err
 	}
-	if s.cur.whole { // the range was ignored: what comes begins at 0
-		return s.wholly(off, end)
+	if s.Whole() { // the range was ignored: what comes begins at 0
+		return s, s.All(off, end, nil), nil
 	}
 	if first != end {
-		return newStriped(s, end), off, nil
+		return newStriped(ctx, b, s, end), off, nil
 	}
 	return s, off, nil
+}
+
+// body makes the body of [off, end), which asks for nothing yet.
+func (b *blob) body(ctx context.Context, off, end int64) *ranges.Body {
+	return ranges.New(ctx, b.source(), off, end)
+}
+
+func (b *blob) source() ranges.Source {
+	return ranges.Source{Open: b.open, Tries: b.repo.attempts(), Patience: b.repo.shared.Transport.Patience}
 }
 
 // bounds turns off and n into the end of the range, -1 if that is the unknown end
@@ -88,26 +96,12 @@ func (b *blob) bounds(off, n int64) (int64, error) {
 	return off + n, nil
 }
 
-// part is one open response: the bytes of the blob from at up to end. end is -1
-// if the response does not say.
-type part struct {
-	io.ReadCloser
-	host    string
-	at, end int64
-	total   int64 // the size of the blob, -1 if the response does not say
-	whole   bool  // the response is the whole blob
-}
-
 // open asks once for [off, end); end < 0 is all there is. The part may begin at
 // 0 instead, when the server ignores ranges, and may end early.
-func (b *blob) open(ctx context.Context, off, end int64) (*part, error) {
+func (b *blob) open(ctx context.Context, off, end int64) (*ranges.Part, error) {
 	var header http.Header
-	switch {
-	case off == 0 && end == b.size: // a whole blob is the simplest request there is
-	case end < 0:
-		header = http.Header{"Range": {"bytes=" + strconv.FormatInt(off, 10) + "-"}}
-	default:
-		header = rangeHeader(off, end-off)
+	if off != 0 || end != b.size { // a whole blob is the simplest request there is
+		header = ranges.Header(off, end)
 	}
 	resp, err := b.request(ctx, header)
 	if err != nil {
@@ -155,26 +149,26 @@ func (b *blob) get(ctx context.Context, place int, header http.Header) (*http.Re
 }
 
 // accept looks at what came. On an error the body is the caller's to close.
-func (b *blob) accept(resp *http.Response, off, end int64) (*part, error) {
-	p := &part{ReadCloser: resp.Body, host: resp.Request.URL.Host, end: end}
+func (b *blob) accept(resp *http.Response, off, end int64) (*ranges.Part, error) {
+	p := &ranges.Part{ReadCloser: resp.Body, Host: resp.Request.URL.Host, At: 0, End: b.size}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		p.end, p.whole = b.size, true
+		p.Whole = true
 		if b.size < 0 {
-			p.end = resp.ContentLength
+			p.End = resp.ContentLength
 		}
-		p.total = p.end
+		p.Total = p.End
 		return p, b.checkSize(resp.ContentLength)
 	case http.StatusPartialContent:
-		first, last, total, err := parseContentRange(resp.Header.Get("Content-Range"))
+		r, err := ranges.ParseContentRange(resp.Header.Get("Content-Range"), ranges.Strict)
 		if err != nil {
 			return nil, err
 		}
-		if first != off || end >= 0 && last >= end {
-			return nil, errkind.New(errkind.Unavailable, "%s answers for bytes %d-%d when asked for %d-%d", p.host, first, last, off, end-1)
+		if r.First != off || end >= 0 && r.Last >= end {
+			return nil, errkind.New(errkind.Unavailable, "%s answers for bytes %d-%d when asked for %d-%d", p.Host, r.First, r.Last, off, end-1)
 		}
-		p.at, p.end, p.total = first, last+1, total
-		return p, b.checkSize(total)
+		p.At, p.End, p.Total = r.First, r.Last+1, r.Total
+		return p, b.checkSize(r.Total)
 	}
 	return nil, b.repo.statusError(resp, "blob "+b.d.Digest.String())
 }
@@ -185,189 +179,4 @@ func (b *blob) checkSize(n int64) error {
 		return nil
 	}
 	return errkind.New(errkind.Corrupt, "blob %s has %d bytes instead of %d", b.d.Digest, n, b.size)
-}
-
-// parseContentRange reads "bytes 0-99/1000"; the unit may be missing, as it is
-// with some old servers, and the total be unknown (-1).
-func parseContentRange(s string) (first, last, total int64, err error) {
-	bad := func() (int64, int64, int64, error) {
-		return 0, 0, 0, errkind.New(errkind.Unavailable, "the server's Content-Range %q is malformed", line(s))
-	}
-	text := strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(s), "bytes"))
-	span, size, ok := strings.Cut(strings.TrimPrefix(text, "="), "/")
-	from, to, ok2 := strings.Cut(span, "-")
-	if !ok || !ok2 {
-		return bad()
-	}
-	first, err1 := strconv.ParseInt(strings.TrimSpace(from), 10, 64)
-	last, err2 := strconv.ParseInt(strings.TrimSpace(to), 10, 64)
-	total = -1
-	var err3 error
-	if size = strings.TrimSpace(size); size != "*" {
-		total, err3 = strconv.ParseInt(size, 10, 64)
-	}
-	if err1 != nil || err2 != nil || err3 != nil || first < 0 || last < first || total >= 0 && last >= total {
-		return bad()
-	}
-	return first, last, total, nil
-}
-
-// resumeProgress is how many bytes count as progress that forgives failures.
-const resumeProgress = 64 << 10
-
-var errNoRange = errors.New("the server ignores ranges")
-
-// stream reads [pos, end) of a blob and mends broken connections: it asks again
-// from where it was. It is for one goroutine.
-type stream struct {
-	b      *blob
-	ctx    context.Context // of the whole read
-	pos    int64
-	end    int64 // -1 if unknown
-	strict bool  // a server that ignores the range is an error: errNoRange
-	tries  *attempts
-	cur    *part
-	gained int64 // bytes since the last failure
-	err    error // final
-}
-
-// openFirst opens the first part, so that errors show before any byte is read.
-// Afterwards the end is known unless the server does not know it either.
-func (s *stream) openFirst() error {
-	for {
-		p, err := s.b.open(s.ctx, s.pos, s.end)
-		if err == nil {
-			s.cur = p
-			if s.end < 0 {
-				s.end = max(p.end, p.total)
-			}
-			return nil
-		}
-		if err = s.tries.again(s.ctx, err); err != nil {
-			return err
-		}
-	}
-}
-
-// wholly makes s, which asked for a range from off to end and got everything, a
-// body of ReadRange: from 0 on if the range began later, else the range.
-func (s *stream) wholly(off, end int64) (io.ReadCloser, int64, error) {
-	s.pos, s.end = 0, s.cur.end
-	if off == 0 && end >= 0 {
-		s.end = end
-	}
-	return s, 0, nil
-}
-
-func (s *stream) Read(p []byte) (int, error) {
-	for {
-		if s.err != nil {
-			return 0, s.err
-		}
-		if s.end >= 0 && s.pos >= s.end {
-			return 0, s.finish(io.EOF)
-		}
-		if s.cur == nil {
-			if err := s.reopen(); err != nil {
-				return 0, s.finish(err)
-			}
-		}
-		n, err := s.readPart(p)
-		if err != nil {
-			s.next(err)
-		}
-		if n > 0 || len(p) == 0 {
-			return n, nil
-		}
-	}
-}
-
-// next decides what follows a part that ended with err: the end, another part,
-// or failure.
-func (s *stream) next(err error) {
-	ended := err == io.EOF && (s.cur.end < 0 || s.pos >= s.cur.end)
-	lengthless := ended && s.cur.end < 0
-	s.drop()
-	switch {
-	case s.end >= 0 && s.pos >= s.end, lengthless && s.end < 0:
-		s.finish(io.EOF)
-	case ended && s.gained > 0: // the server sends less at once than was asked for
-		s.gained = 0
-	default:
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		s.gained = 0
-		if err = s.tries.again(s.ctx, transport.Classify(err, s.b.repo.host)); err != nil {
-			s.finish(err)
-		}
-	}
-}
-
-func (s *stream) readPart(p []byte) (int, error) {
-	if s.end >= 0 {
-		p = p[:min(int64(len(p)), s.end-s.pos)]
-	}
-	n, err := s.cur.Read(p)
-	s.pos += int64(n)
-	s.gained += int64(n)
-	if s.gained >= resumeProgress {
-		s.tries.progress()
-	}
-	return n, err
-}
-
-// reopen continues at pos, by reading up to there if the server ignores ranges.
-func (s *stream) reopen() error {
-	for {
-		p, err := s.b.open(s.ctx, s.pos, s.end)
-		if err == nil && p.at < s.pos && s.strict {
-			p.Close()
-			return errNoRange
-		}
-		if err == nil {
-			err = skip(p, s.pos-p.at)
-		}
-		if err == nil {
-			s.cur = p
-			return nil
-		}
-		if err = s.tries.again(s.ctx, err); err != nil {
-			return err
-		}
-	}
-}
-
-// skip reads n bytes away and closes p if that fails.
-func skip(p *part, n int64) error {
-	if n <= 0 {
-		return nil
-	}
-	_, err := io.CopyN(io.Discard, p, n)
-	if err != nil {
-		p.Close()
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-	}
-	return transport.Classify(err, p.host)
-}
-
-func (s *stream) drop() {
-	if s.cur != nil {
-		s.cur.Close()
-		s.cur = nil
-	}
-}
-
-func (s *stream) finish(err error) error {
-	s.drop()
-	s.err = err
-	return err
-}
-
-// Close implements io.Closer.
-func (s *stream) Close() error {
-	s.finish(errkind.New(errkind.Internal, "read of a closed body"))
-	return nil
 }

@@ -3,10 +3,8 @@ package registry
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +15,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/login"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/testregistry"
 )
@@ -31,7 +30,12 @@ func noise(n int) []byte {
 
 func open(t testing.TB, r *testregistry.Registry, timeout time.Duration) *Repository {
 	t.Helper()
-	tr, err := transport.New(transport.Options{IOTimeout: timeout})
+	return openWith(t, r, transport.Options{IOTimeout: timeout})
+}
+
+func openWith(t testing.TB, r *testregistry.Registry, opt transport.Options) *Repository {
+	t.Helper()
+	tr, err := transport.New(opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +49,7 @@ func open(t testing.TB, r *testregistry.Registry, timeout time.Duration) *Reposi
 		t.Fatal(err)
 	}
 	return Open(&Shared{Transport: tr, Credentials: find,
-		Policy: Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}}, ref)
+		Policy: retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}}, ref)
 }
 
 func readBody(body io.ReadCloser) ([]byte, error) {
@@ -156,6 +160,34 @@ func TestBrokenConnections(t *testing.T) {
 			want(t, b, data, 0, -1)
 			if n := repo.shared.Retries(); n == 0 {
 				t.Error("no retry was counted: the fault did not happen")
+			}
+		})
+	}
+}
+
+// One connection that falls silent while others work costs no more than patience:
+// with a limit of an hour for each attempt, all of this must come all the same.
+func TestStalledConnections(t *testing.T) {
+	data := noise(28 << 20)
+	slow := int64(40 << 20)
+	for name, faults := range map[string][]testregistry.Fault{
+		"before the answer":     {{Stall: true, Times: 1}},
+		"in the first bytes":    {{Stall: true, After: 1000, Times: 1}},
+		"twice in a row":        {{Stall: true, After: 1000, Times: 2}},
+		"one of several pieces": {{Rate: slow, Times: 3}, {Rate: slow, Stall: true, After: 1 << 20, Times: 1}, {Rate: slow}},
+		"ranges are ignored":    {{Stall: true, After: 1000, Times: 1, IgnoreRange: true}, {IgnoreRange: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := testregistry.New(t, testregistry.Options{})
+			repo := openWith(t, r, transport.Options{IOTimeout: time.Hour, Patience: 50 * time.Millisecond})
+			b := repo.Blob(r.PushBlob(data))
+			for _, f := range faults {
+				f.Path = "/blobs/"
+				r.Fail(f)
+			}
+			want(t, b, data, 0, -1)
+			if n := repo.shared.Retries(); n != 0 {
+				t.Errorf("%d retries: a silence was taken for a failure", n)
 			}
 		})
 	}
@@ -324,8 +356,8 @@ func TestDecision(t *testing.T) {
 	} {
 		repo := open(t, r, time.Minute)
 		repo.shared.spare.Store(c.spare)
-		lead := &stream{b: repo.Blob(r.PushBlob(data)).(*blob), ctx: t.Context(), end: leadSize, tries: repo.attempts()}
-		s := newStriped(lead, stripeMin)
+		b := repo.Blob(r.PushBlob(data)).(*blob)
+		s := newStriped(t.Context(), b, b.body(t.Context(), 0, leadSize), stripeMin)
 		s.got, s.pos, s.blocked, s.begun = decideAt, decideAt, c.blocked, time.Now().Add(-c.since)
 		s.decide()
 		if (s.pieces != nil) != c.several || (s.single != nil) == c.several {
@@ -334,46 +366,6 @@ func TestDecision(t *testing.T) {
 		s.Close()
 		if left := repo.shared.spare.Load(); left != c.spare {
 			t.Errorf("%s: %d connections in use afterwards", name, left)
-		}
-	}
-}
-
-func TestContentRange(t *testing.T) {
-	for text, c := range map[string][3]int64{
-		"bytes 0-99/1000": {0, 99, 1000}, "0-99/1000": {0, 99, 1000}, "bytes 5-5/*": {5, 5, -1}, " bytes=1-2/3": {1, 2, 3},
-	} {
-		first, last, total, err := parseContentRange(text)
-		if err != nil || [3]int64{first, last, total} != c {
-			t.Errorf("%q = %d-%d/%d, %v", text, first, last, total, err)
-		}
-	}
-	for _, text := range []string{"", "bytes", "bytes 9-5/10", "bytes 0-10/10", "bytes */10", "bytes a-b/c", "bytes -5-3/9", "bytes 0-1"} {
-		if _, _, _, err := parseContentRange(text); err == nil {
-			t.Errorf("%q was accepted", text)
-		}
-	}
-}
-
-func FuzzContentRange(f *testing.F) {
-	f.Add("bytes 0-99/1000")
-	f.Add("0-0/*")
-	f.Fuzz(func(t *testing.T, s string) {
-		first, last, total, err := parseContentRange(s)
-		if err == nil && (first < 0 || last < first || total >= 0 && last >= total) {
-			t.Errorf("%q gave %d-%d/%d", s, first, last, total)
-		}
-	})
-}
-
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for text, want := range map[string]string{
-		"": "0s false", "7": "7s true", "-1": "0s false", "soon": "0s false", "999999999": "24h0m0s true",
-		now.Add(time.Minute).Format(http.TimeFormat): "1m0s true", now.Add(-time.Minute).Format(http.TimeFormat): "0s true",
-	} {
-		d, ok := parseRetryAfter(http.Header{"Retry-After": {text}}, now)
-		if got := fmt.Sprint(d, ok); got != want {
-			t.Errorf("%q = %s, want %s", text, got, want)
 		}
 	}
 }

@@ -2,15 +2,14 @@ package registry
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/peelfs/peelfs/fetch/login"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -32,31 +31,16 @@ func (r *Repository) statusError(resp *http.Response, what string) error {
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return errkind.New(errkind.NotFound, "%s: not found on %s: %s", what, r.domain, why)
 	case code == http.StatusTooManyRequests:
-		return withRetryAfter(errkind.WithHint(
+		return retry.WithAfter(errkind.WithHint(
 			errkind.New(errkind.Unavailable, "%s: %s limits the rate of requests: %s", what, host, why),
-			"wait, or log in for a higher limit"), resp)
+			"wait, or log in for a higher limit"), resp.Header)
 	case code == http.StatusRequestTimeout, code >= 500:
-		return withRetryAfter(errkind.WithHint(
-			errkind.New(errkind.Unavailable, "%s: %s is in trouble: %s", what, host, why), "try again later"), resp)
+		return retry.WithAfter(errkind.WithHint(
+			errkind.New(errkind.Unavailable, "%s: %s is in trouble: %s", what, host, why), "try again later"), resp.Header)
 	case code == http.StatusRequestedRangeNotSatisfiable:
 		return errkind.New(errkind.Corrupt, "%s: %s has fewer bytes than the manifest says: %s", what, host, why)
 	}
 	return errkind.New(errkind.Unavailable, "%s: unexpected answer of %s: %s", what, host, why)
-}
-
-func withRetryAfter(err error, resp *http.Response) error {
-	if d, ok := parseRetryAfter(resp.Header, time.Now()); ok {
-		return errkind.Wrap(errkind.Unavailable, later{err, d})
-	}
-	return err
-}
-
-func retryAfter(err error) (time.Duration, bool) {
-	var l later
-	if errors.As(err, &l) {
-		return l.after, true
-	}
-	return 0, false
 }
 
 // reason is the status and what the server says about it, cut to a line.

@@ -17,10 +17,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -29,6 +27,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/login"
 	"github.com/peelfs/peelfs/fetch/manifest"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -49,7 +48,7 @@ const (
 type Shared struct {
 	Transport   *transport.Transport
 	Credentials *login.Finder
-	Policy      Policy
+	Policy      retry.Policy
 
 	retries atomic.Int64
 	spare   atomic.Int64 // connections in use beyond the first of each stream
@@ -57,6 +56,9 @@ type Shared struct {
 
 // Retries is how many requests repeated a failed one.
 func (s *Shared) Retries() int64 { return s.retries.Load() }
+
+// Retried counts a request that is about to be repeated.
+func (s *Shared) Retried() { s.retries.Add(1) }
 
 // Repository is one repository of one registry. It is safe for concurrent use.
 type Repository struct {
@@ -130,15 +132,19 @@ func (r *Repository) retry(ctx context.Context, f func() error) error {
 		if err == nil {
 			return nil
 		}
-		if err = a.again(ctx, err); err != nil {
+		if err = a.Again(ctx, err); err != nil {
 			return err
 		}
 	}
 }
 
-func (r *Repository) attempts() *attempts {
-	return &attempts{policy: r.shared.Policy.orDefault(), retried: func() { r.shared.retries.Add(1) }, met: r.met.Load, since: time.Now()}
-}
+func (r *Repository) attempts() *retry.Attempts { return r.shared.Policy.Start(r) }
+
+// Met implements retry.Server.
+func (r *Repository) Met() bool { return r.met.Load() }
+
+// Retried implements retry.Server.
+func (r *Repository) Retried() { r.shared.Retried() }
 
 // SpeaksV2 reports whether the registry has this protocol at all. It is one
 // request, for when nothing was found; where it fails, the answer is yes.
@@ -351,8 +357,4 @@ func nextPage(u *url.URL, links []string) *url.URL {
 		}
 	}
 	return nil
-}
-
-func rangeHeader(off, n int64) http.Header {
-	return http.Header{"Range": {"bytes=" + strconv.FormatInt(off, 10) + "-" + strconv.FormatInt(off+n-1, 10)}}
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/peelfs/peelfs/fetch/transport/ranges"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -40,9 +42,9 @@ type striped struct {
 	ctx    context.Context // of the whole read
 	pos    int64
 	end    int64
-	lead   *stream // until it ends
-	single *ahead  // then this,
-	pieces *pieces // or this
+	lead   *ranges.Body // until it ends
+	single *ahead       // then this,
+	pieces *pieces      // or this
 
 	begun    time.Time
 	blocked  time.Duration // time spent waiting for bytes since the state began
@@ -50,8 +52,8 @@ type striped struct {
 	leadRate float64       // bytes a second of the lead
 }
 
-func newStriped(lead *stream, end int64) *striped {
-	return &striped{b: lead.b, ctx: lead.ctx, pos: lead.pos, end: end, lead: lead, begun: time.Now()}
+func newStriped(ctx context.Context, b *blob, lead *ranges.Body, end int64) *striped {
+	return &striped{b: b, ctx: ctx, pos: lead.Pos(), end: end, lead: lead, begun: time.Now()}
 }
 
 func (s *striped) Read(p []byte) (int, error) {
@@ -92,7 +94,7 @@ func (s *striped) read(p []byte) (int, error) {
 	}
 	if s.pieces != nil {
 		n, err := s.pieces.Read(p)
-		if !errors.Is(err, errNoRange) {
+		if !errors.Is(err, ranges.ErrNoRange) {
 			return n, err
 		}
 		s.toSingle()
@@ -106,7 +108,7 @@ func (s *striped) decide() {
 	waits := s.blocked > time.Since(s.begun)/2
 	next := s.pos
 	if s.lead != nil {
-		next = s.lead.end
+		next = s.lead.End()
 	}
 	if waits && s.leadRate < fastEnough {
 		if spare := s.b.repo.shared.takeSpare(workers - 1); spare > 0 {
@@ -153,28 +155,29 @@ func (s *Shared) takeSpare(n int64) int64 {
 	}
 }
 
-// ahead is a stream whose request is sent before the first Read.
+// ahead is a body whose request is sent before the first Read.
 type ahead struct {
-	s      *stream
+	s      *ranges.Body
 	cancel context.CancelFunc
 	opened chan error // one value, from the goroutine that opens
+	err    error      // of opening
 	done   bool
 }
 
 func newAhead(ctx context.Context, b *blob, off, end int64) *ahead {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &ahead{s: &stream{b: b, ctx: ctx, pos: off, end: end, tries: b.repo.attempts()},
-		cancel: cancel, opened: make(chan error, 1)}
-	go func() { a.opened <- a.s.reopen() }()
+	a := &ahead{s: b.body(ctx, off, end), cancel: cancel, opened: make(chan error, 1)}
+	go func() { a.opened <- a.s.Open() }()
 	return a
 }
 
 func (a *ahead) Read(p []byte) (int, error) {
 	if !a.done {
 		a.done = true
-		if err := <-a.opened; err != nil {
-			return 0, a.s.finish(err)
-		}
+		a.err = <-a.opened
+	}
+	if a.err != nil {
+		return 0, a.err
 	}
 	return a.s.Read(p)
 }
@@ -284,7 +287,9 @@ type piece struct {
 }
 
 func (p *piece) fill(ctx context.Context, b *blob) {
-	s := &stream{b: b, ctx: ctx, pos: p.off, end: p.off + int64(len(p.buf)), strict: true, tries: b.repo.attempts()}
+	src := b.source()
+	src.OnlyRanges = true
+	s := ranges.New(ctx, src, p.off, p.off+int64(len(p.buf)))
 	defer s.Close()
 	for at := 0; at < len(p.buf); {
 		n, err := s.Read(p.buf[at:])
@@ -329,7 +334,7 @@ func (p *piece) read(ctx context.Context, dst []byte) (n int, done bool, err err
 		}
 		select {
 		case <-ctx.Done():
-			return 0, false, canceled(ctx)
+			return 0, false, retry.Canceled(ctx)
 		case <-p.wake:
 		}
 	}

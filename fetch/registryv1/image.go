@@ -24,7 +24,7 @@ const (
 // Tags maps all tags of the repository to image identifiers.
 func (s *Session) Tags(ctx context.Context) (map[string]string, error) {
 	var tags map[string]string
-	err := s.askTags(ctx, s.newBudget(), "", func(body []byte) error {
+	err := s.askTags(ctx, "", func(body []byte) error {
 		tags = nil
 		if err := json.Unmarshal(body, &tags); err != nil {
 			return errkind.New(errkind.Corrupt, "the answer is no map of tags: %w", err)
@@ -37,22 +37,18 @@ func (s *Session) Tags(ctx context.Context) (map[string]string, error) {
 // Tag finds the image identifier of one tag. Errors: NotFound, and as the
 // network has it.
 func (s *Session) Tag(ctx context.Context, tag string) (string, error) {
-	return s.tag(ctx, s.newBudget(), tag)
-}
-
-func (s *Session) tag(ctx context.Context, b *budget, tag string) (string, error) {
 	var id string
 	use := func(body []byte) (err error) {
 		id, err = tagOf(body, tag)
 		return err
 	}
-	if _, err := s.loggedIn(ctx, b, nil); err != nil {
+	if _, err := s.loggedIn(ctx, nil); err != nil {
 		return "", err
 	}
-	err := s.askTags(ctx, b, tag, use)
+	err := s.askTags(ctx, tag, use)
 	if errkind.Is(err, errkind.NotFound) {
 		// Not every server has the route for one tag.
-		err = s.askTags(ctx, b, "", use)
+		err = s.askTags(ctx, "", use)
 	}
 	if errkind.Is(err, errkind.NotFound) {
 		return "", errkind.New(errkind.NotFound, "tag %s not found in repository %s/%s: %w", tag, s.opt.Host, s.opt.Repository, err)
@@ -62,7 +58,7 @@ func (s *Session) tag(ctx context.Context, b *budget, tag string) (string, error
 
 // askTags asks for one tag, or all if tag is "". One-part names are in the
 // namespace "library" here, though not where images are listed.
-func (s *Session) askTags(ctx context.Context, b *budget, tag string, use func(body []byte) error) error {
+func (s *Session) askTags(ctx context.Context, tag string, use func(body []byte) error) error {
 	names := spellings(s.opt.Repository)
 	var err error
 	for i := range names {
@@ -72,7 +68,7 @@ func (s *Session) askTags(ctx context.Context, b *budget, tag string, use func(b
 		if tag != "" {
 			rq.path += "/" + url.PathEscape(tag)
 		}
-		err = s.ask(ctx, b, rq, func(_ *http.Response, body []byte) error { return use(body) })
+		err = s.ask(ctx, rq, func(_ *http.Response, body []byte) error { return use(body) })
 		if !errkind.Is(err, errkind.NotFound) {
 			return err
 		}
@@ -100,16 +96,12 @@ func tagOf(body []byte, tag string) (string, error) {
 
 // Ancestry lists the identifiers of an image and all below it, itself first.
 func (s *Session) Ancestry(ctx context.Context, id string) ([]string, error) {
-	return s.ancestry(ctx, s.newBudget(), id)
-}
-
-func (s *Session) ancestry(ctx context.Context, b *budget, id string) ([]string, error) {
 	if err := v1image.CheckID(id); err != nil {
 		return nil, err
 	}
 	var list []string
 	rq := request{path: "images/" + id + "/ancestry", what: "history of image " + id, limit: maxAncestry, whole: true}
-	err := s.ask(ctx, b, rq, func(_ *http.Response, body []byte) error {
+	err := s.ask(ctx, rq, func(_ *http.Response, body []byte) error {
 		list = nil
 		if err := json.Unmarshal(body, &list); err != nil {
 			return errkind.New(errkind.Corrupt, "the answer is no list: %w", err)
@@ -141,16 +133,12 @@ func checkAncestry(id string, list []string) error {
 
 // Image reads the JSON of one image and what the headers say about its layer.
 func (s *Session) Image(ctx context.Context, id string) (ManifestLayer, error) {
-	return s.image(ctx, s.newBudget(), id)
-}
-
-func (s *Session) image(ctx context.Context, b *budget, id string) (ManifestLayer, error) {
 	if err := v1image.CheckID(id); err != nil {
 		return ManifestLayer{}, err
 	}
 	var out ManifestLayer
 	rq := request{path: "images/" + id + "/json", what: "JSON of image " + id, limit: v1image.MaxJSON, whole: true}
-	err := s.ask(ctx, b, rq, func(resp *http.Response, body []byte) error {
+	err := s.ask(ctx, rq, func(resp *http.Response, body []byte) error {
 		img, err := v1image.Parse(body)
 		if err != nil {
 			return err
@@ -193,12 +181,11 @@ func checksumsOf(h http.Header) []string {
 // Resolve reads everything about the image that tag names but its layers: the
 // history first, then all JSON at once.
 func (s *Session) Resolve(ctx context.Context, tag string) (*Manifest, error) {
-	b := s.newBudget()
-	id, err := s.tag(ctx, b, tag)
+	id, err := s.Tag(ctx, tag)
 	if err != nil {
 		return nil, err
 	}
-	ids, err := s.ancestry(ctx, b, id)
+	ids, err := s.Ancestry(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +196,7 @@ func (s *Session) Resolve(ctx context.Context, tag string) (*Manifest, error) {
 	g.SetLimit(inParallel)
 	for i, id := range ids {
 		g.Go(func() (err error) {
-			layers[len(ids)-1-i], err = s.image(gctx, s.newBudget(), id)
+			layers[len(ids)-1-i], err = s.Image(gctx, id)
 			return err
 		})
 	}

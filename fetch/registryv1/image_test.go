@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/fetch/v1image"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/testregistryv1"
@@ -73,7 +74,7 @@ func TestImageBeingUploaded(t *testing.T) {
 	srv.Store.Change(id("b"), func(i *testregistryv1.Image) { i.Done = false })
 	waited := 0
 	s := session(t, srv.Start(t), func(o *Options) {
-		o.Retry.Sleep = func(context.Context, time.Duration) error {
+		o.Policy.Sleep = func(context.Context, time.Duration) error {
 			if waited++; waited == 2 {
 				srv.Store.Change(id("b"), func(i *testregistryv1.Image) { i.Done = true })
 			}
@@ -104,7 +105,7 @@ func TestRetriesAreBounded(t *testing.T) {
 		srv := testregistryv1.New(testregistryv1.NewStore(), testregistryv1.Python())
 		srv.Store.Put("foo/bar", "latest", chain("a")...)
 		p := &pauses{}
-		s := session(t, srv.Start(t), func(o *Options) { o.Retry = Retry{Attempts: 4, Sleep: p.sleep, Total: 25 * time.Second} })
+		s := session(t, srv.Start(t), func(o *Options) { o.Policy = retry.Policy{Attempts: 4, Sleep: p.sleep, Budget: 25 * time.Second} })
 		if _, err := s.Repository(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -126,24 +127,21 @@ func TestRetriesAreBounded(t *testing.T) {
 	}
 }
 
-func TestPausesGrowAndAreBounded(t *testing.T) {
-	p := &pauses{}
-	s := session(t, "x", func(o *Options) {
-		o.Retry = Retry{Attempts: 100, First: time.Second, Longest: 4 * time.Second, Total: 20 * time.Second, Sleep: p.sleep}
-	})
-	b := s.newBudget()
-	for b.wait(t.Context(), 0) {
+// Every route may ask for patience as often as the policy allows: what one took
+// does not count against the next.
+func TestEachRouteMayBeBusy(t *testing.T) {
+	images := chain("a", "b")
+	srv := testregistryv1.New(testregistryv1.NewStore(), testregistryv1.Python())
+	srv.Store.Put("foo/bar", "latest", images...)
+	busy := testregistryv1.Fault{Status: 429, Header: map[string]string{"Retry-After": "10"}}
+	for _, route := range []string{"/_ping", "/foo/bar/images", "/tags/latest", "/ancestry", "/json", "/layer"} {
+		srv.Fail(route, 5, busy)
 	}
-	var sum time.Duration
-	for i, d := range p.all {
-		longest := min(time.Second<<i, 4*time.Second)
-		if d < longest/2 || d > longest {
-			t.Errorf("pause %d is %v, want %v to %v", i, d, longest/2, longest)
+	pull(t, session(t, srv.Start(t)), images)
+	for _, route := range []string{"/_ping", "/foo/bar/images", "/tags/latest", "/ancestry"} {
+		if n := srv.Count(route); n != 6 {
+			t.Errorf("%s: %d requests", route, n)
 		}
-		sum += d
-	}
-	if sum > 20*time.Second || len(p.all) < 5 {
-		t.Errorf("%d pauses, %v in all", len(p.all), sum)
 	}
 }
 

@@ -30,23 +30,22 @@ type pong struct {
 // Ping asks whether a registry of this protocol is at the host of opt, and no
 // more: one request, or two where a host on loopback turns out to speak TLS.
 func Ping(ctx context.Context, opt Options) error {
+	opt.Policy.Attempts = 1
 	s, err := New(opt)
 	if err != nil {
 		return err
 	}
-	b := s.newBudget()
-	b.attempts = 1
-	_, err = s.ping(ctx, b)
+	_, err = s.ping(ctx)
 	return err
 }
 
 // ping finds the base URL. Where https was refused, http is not tried: that is
 // for the user to ask (CVE-2014-5277).
-func (s *Session) ping(ctx context.Context, b *budget) (*pong, error) {
+func (s *Session) ping(ctx context.Context) (*pong, error) {
 	host := s.opt.Host
-	p, err := s.pingBy(ctx, b, s.opt.Network.Scheme(host))
+	p, err := s.pingBy(ctx, s.opt.Network.Scheme(host))
 	if err != nil && wantsTLS(err) && s.opt.Network.UseTLS(host) {
-		return s.pingBy(ctx, b, s.opt.Network.Scheme(host))
+		return s.pingBy(ctx, s.opt.Network.Scheme(host))
 	}
 	return p, err
 }
@@ -58,11 +57,11 @@ func wantsTLS(err error) bool {
 		(answer.text == "" || strings.Contains(strings.ToUpper(answer.text), "HTTPS"))
 }
 
-func (s *Session) pingBy(ctx context.Context, b *budget, scheme string) (*pong, error) {
+func (s *Session) pingBy(ctx context.Context, scheme string) (*pong, error) {
 	base := &url.URL{Scheme: scheme, Host: s.opt.Host, Path: "/v1/"}
 	p := &pong{base: base, standalone: true}
 	rq := request{path: "_ping", what: "registry " + s.opt.Host, limit: maxPing, whole: false}
-	err := s.each(ctx, b, []*url.URL{base}, rq, nil, func(resp *http.Response, _ []byte) error {
+	err := s.each(ctx, []*url.URL{base}, rq, nil, func(resp *http.Response, _ []byte) error {
 		if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "text/html" {
 			return errkind.New(errkind.NotFound, "%s answers a ping with a web page", s.opt.Host)
 		}
@@ -76,8 +75,8 @@ func (s *Session) pingBy(ctx context.Context, b *budget, scheme string) (*pong, 
 
 // logIn pings and asks the index for the repository, which yields the token and
 // the endpoints.
-func (s *Session) logIn(ctx context.Context, b *budget) (*login, error) {
-	p, err := s.ping(ctx, b)
+func (s *Session) logIn(ctx context.Context) (*login, error) {
+	p, err := s.ping(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +87,7 @@ func (s *Session) logIn(ctx context.Context, b *budget) (*login, error) {
 		}
 	}
 	for _, name := range spellings(s.opt.Repository) {
-		if err = s.repository(ctx, b, l, name); !errkind.Is(err, errkind.NotFound) {
+		if err = s.repository(ctx, l, name); !errkind.Is(err, errkind.NotFound) {
 			break
 		}
 	}
@@ -107,12 +106,12 @@ func spellings(repository string) []string {
 	return []string{repository, "library/" + repository}
 }
 
-func (s *Session) repository(ctx context.Context, b *budget, l *login, name string) error {
+func (s *Session) repository(ctx context.Context, l *login, name string) error {
 	rq := request{
 		path: "repositories/" + name + "/images", what: "repository " + s.opt.Host + "/" + s.opt.Repository,
 		header: http.Header{"X-Docker-Token": {"true"}}, limit: maxImageList, whole: true, basic: true,
 	}
-	return s.each(ctx, b, []*url.URL{l.index}, rq, l, func(resp *http.Response, body []byte) error {
+	return s.each(ctx, []*url.URL{l.index}, rq, l, func(resp *http.Response, body []byte) error {
 		l.token = tokenOf(resp.Header)
 		l.endpoints = s.endpointsOf(resp.Header, l.index)
 		l.images = listedImages(body)

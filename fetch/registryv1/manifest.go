@@ -126,7 +126,3 @@ func (m *Manifest) Config() ([]byte, []ocispec.History, error) {
 	raw, err := v1image.Config(chain, history, nil)
 	return raw, history, err
 }
-
-// Alias names the layer of an image at a registry: for a cache that has to learn
-// which digest it has.
-func Alias(registry, id string) string { return "v1:" + registry + "/" + id }

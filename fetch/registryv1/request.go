@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -36,66 +35,27 @@ type request struct {
 	stream bool  // the body is for the caller to read and close
 	final  bool  // NotFound of one endpoint is the answer
 	ranged bool  // 206 and 416 are answers as well
+	once   bool  // the caller repeats what failed
 }
 
-// budget is what one call may still spend. It belongs to one goroutine.
-type budget struct {
-	retry    Retry
-	attempts int
-	pause    time.Duration
-	left     time.Duration
-}
+// tries counts the failures of one request. Each kind of request has its own, so
+// that one route that is overloaded takes nothing from the next.
+func (s *Session) tries() *retry.Attempts { return s.opt.Policy.Start(s) }
 
-func (s *Session) newBudget() *budget {
-	r := s.opt.Retry
-	or := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
-	}
-	if r.Attempts <= 0 {
-		r.Attempts = 6
-	}
-	or(&r.First, 250*time.Millisecond)
-	or(&r.Longest, 8*time.Second)
-	or(&r.Total, 30*time.Second)
-	if r.Sleep == nil {
-		r.Sleep = sleep
-	}
-	return &budget{retry: r, attempts: r.Attempts, pause: r.First, left: r.Total}
-}
+// Met implements retry.Server.
+func (s *Session) Met() bool { return s.met.Load() }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+// Retried implements retry.Server.
+func (s *Session) Retried() {
+	if s.opt.Retried != nil {
+		s.opt.Retried()
 	}
-}
-
-// wait pauses before the next round: as long as the server says, or with growing,
-// jittered pauses. false means that the budget is used up.
-func (b *budget) wait(ctx context.Context, asked time.Duration) bool {
-	d := b.pause/2 + rand.N(b.pause/2+1)
-	b.pause = min(2*b.pause, b.retry.Longest)
-	if asked > 0 {
-		d = asked
-	}
-	if b.attempts--; b.attempts <= 0 || d > b.left {
-		return false
-	}
-	b.left -= d
-	return b.retry.Sleep(ctx, d) == nil
 }
 
 // statusError is a bad answer.
 type statusError struct {
 	status int
-	text   string        // what the server says, for people
-	after  time.Duration // Retry-After
+	text   string // what the server says, for people
 }
 
 func (e *statusError) Error() string {
@@ -108,20 +68,20 @@ func (e *statusError) Error() string {
 
 // ask sends rq to the endpoints of the login, with one fresh login if the first
 // is refused.
-func (s *Session) ask(ctx context.Context, b *budget, rq request, use func(*http.Response, []byte) error) error {
-	l, err := s.loggedIn(ctx, b, nil)
+func (s *Session) ask(ctx context.Context, rq request, use func(*http.Response, []byte) error) error {
+	l, err := s.loggedIn(ctx, nil)
 	if err != nil {
 		return err
 	}
-	err = s.each(ctx, b, l.endpoints, rq, l, use)
+	err = s.each(ctx, l.endpoints, rq, l, use)
 	if !errkind.Is(err, errkind.Denied) {
 		return err
 	}
-	fresh, loginErr := s.loggedIn(ctx, b, s.latest(l))
+	fresh, loginErr := s.loggedIn(ctx, s.latest(l))
 	if loginErr != nil {
 		return loginErr
 	}
-	return s.each(ctx, b, fresh.endpoints, rq, fresh, use)
+	return s.each(ctx, fresh.endpoints, rq, fresh, use)
 }
 
 // latest is the login in use if it has the same token as l (only the order of its
@@ -136,31 +96,51 @@ func (s *Session) latest(l *login) *login {
 }
 
 // each sends rq to one endpoint after the other, then pauses and starts again,
-// until one answer is good, no endpoint is left that could give one, or the
-// budget ends. use gets the good answer; its error counts as the endpoint's.
-func (s *Session) each(ctx context.Context, b *budget, endpoints []*url.URL, rq request, l *login, use func(*http.Response, []byte) error) error {
+// until one answer is good, no endpoint is left that could give one, or the retry
+// policy ends it. use gets the good answer; its error counts as the endpoint's.
+func (s *Session) each(ctx context.Context, endpoints []*url.URL, rq request, l *login, use func(*http.Response, []byte) error) error {
+	tries := s.tries()
 	var worst error
 	for {
-		hopeless, after := 0, time.Duration(0)
-		for _, e := range endpoints {
-			err := s.once(ctx, e, rq, l, use)
-			if err == nil {
-				s.prefer(l, e)
-				return nil
-			}
-			if ctx.Err() != nil || rq.decides(err) {
-				return explain(rq, err)
-			}
-			worst = worse(worst, err)
-			after = max(after, retryAfter(err))
-			if !errkind.Of(err).Retryable() {
-				hopeless++
-			}
+		passing, err := s.round(ctx, endpoints, rq, l, use)
+		if err == nil {
+			return nil
 		}
-		if hopeless == len(endpoints) || !b.wait(ctx, after) {
+		worst = worse(worst, err)
+		if passing == nil {
+			return explain(rq, worst)
+		}
+		if rq.once {
+			return explain(rq, passing)
+		}
+		if tries.Again(ctx, passing) != nil {
+			if ctx.Err() != nil {
+				worst = retry.Canceled(ctx)
+			}
 			return explain(rq, worst)
 		}
 	}
+}
+
+// round sends rq to each endpoint until one answer is good. passing is an error
+// that another round may mend, of the endpoint that wants to be left alone for
+// longest; nil if no round will help.
+func (s *Session) round(ctx context.Context, endpoints []*url.URL, rq request, l *login, use func(*http.Response, []byte) error) (passing, worst error) {
+	for _, e := range endpoints {
+		err := s.once(ctx, e, rq, l, use)
+		if err == nil {
+			s.prefer(l, e)
+			return nil, nil
+		}
+		if ctx.Err() != nil || rq.decides(err) {
+			return nil, err
+		}
+		worst = worse(worst, err)
+		if errkind.Of(err).Retryable() && !retry.IsFinal(err) && (passing == nil || retry.After(err) > retry.After(passing)) {
+			passing = err
+		}
+	}
+	return passing, worst
 }
 
 // decides says whether no other endpoint is to be asked: access was refused,
@@ -185,14 +165,6 @@ func worse(a, b error) error {
 	return a
 }
 
-func retryAfter(err error) time.Duration {
-	var e *statusError
-	if errors.As(err, &e) {
-		return e.after
-	}
-	return 0
-}
-
 func explain(rq request, err error) error {
 	return errkind.New(errkind.Of(err), "%s: %w", rq.what, err)
 }
@@ -215,6 +187,7 @@ func (s *Session) once(ctx context.Context, e *url.URL, rq request, l *login, us
 	if err != nil {
 		return transport.Classify(err, e.Host)
 	}
+	s.met.Store(true)
 	if !rq.answered(resp.StatusCode) {
 		defer resp.Body.Close()
 		return s.refusal(resp, e, l)
@@ -257,7 +230,7 @@ func readAll(r io.Reader, rq request) ([]byte, error) {
 // refusal gives a bad status its kind.
 func (s *Session) refusal(resp *http.Response, e *url.URL, l *login) error {
 	text := errorText(resp.Body)
-	err := &statusError{status: resp.StatusCode, text: text, after: parseRetryAfter(resp.Header.Get("Retry-After"))}
+	err := &statusError{status: resp.StatusCode, text: text}
 	switch code := resp.StatusCode; {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden:
 		source := "no credentials"
@@ -270,7 +243,7 @@ func (s *Session) refusal(resp *http.Response, e *url.URL, l *login) error {
 		return errkind.New(errkind.NotFound, "%s: %w", e.Host, err)
 	case code >= 500, code == http.StatusTooManyRequests, code == http.StatusRequestTimeout,
 		code == http.StatusBadRequest && strings.Contains(text, "being uploaded"):
-		return errkind.New(errkind.Unavailable, "%s: %w", e.Host, err)
+		return retry.WithAfter(errkind.New(errkind.Unavailable, "%s: %w", e.Host, err), resp.Header)
 	}
 	return errkind.New(errkind.Unsupported, "%s: unexpected answer: %w", e.Host, err)
 }
@@ -301,16 +274,6 @@ func printable(r rune) rune {
 		return -1
 	}
 	return r
-}
-
-func parseRetryAfter(v string) time.Duration {
-	if n, err := strconv.ParseUint(v, 10, 31); err == nil {
-		return time.Duration(n) * time.Second
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return max(0, time.Until(t))
-	}
-	return 0
 }
 
 // checkRedirect keeps Range and drops credentials as soon as one hop leaves the

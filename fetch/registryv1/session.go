@@ -22,8 +22,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -32,6 +34,9 @@ type Network interface {
 	http.RoundTripper
 	Scheme(host string) string // "http" or "https" for this host: http only where asked for or on loopback
 	UseTLS(host string) bool   // after a failure: whether a loopback host may now be asked by https
+
+	// Patience is how long a host may be silent before a second connection is asked.
+	Patience(host string) time.Duration
 }
 
 // Options configure a Session.
@@ -44,26 +49,17 @@ type Options struct {
 	// says where it looked. nil means that there are none.
 	Credentials func(ctx context.Context) (user, password, source string, err error)
 
-	UserAgent string // added to what old servers insist on; may be empty
-	Retry     Retry
+	UserAgent string       // added to what old servers insist on; may be empty
+	Policy    retry.Policy // for each request; endpoints share it
+	Retried   func()       // called before a request is repeated; may be nil
 	Logger    *slog.Logger // nil for none
-}
-
-// Retry bounds what one call may spend on a server that fails. Endpoints share it.
-type Retry struct {
-	Attempts int           // rounds over all endpoints, the first included; 0 for 6
-	First    time.Duration // pause after the first round over all endpoints, doubled from then on; 0 for 250 ms
-	Longest  time.Duration // longest pause; 0 for 8 s
-	Total    time.Duration // sum of all pauses; 0 for 30 s
-
-	// Sleep pauses for d or until ctx ends; nil is the clock's.
-	Sleep func(ctx context.Context, d time.Duration) error
 }
 
 // Session is one repository on one registry. It is safe for concurrent use.
 type Session struct {
 	opt    Options
 	log    *slog.Logger
+	met    atomic.Bool  // a server has answered
 	client *http.Client // with a cookie jar of its own: some servers keep the login there
 
 	turn chan struct{} // holds one token: who logs in
@@ -138,7 +134,7 @@ type Repository struct {
 
 // Repository logs in, if that did not happen yet, and returns what it learned.
 func (s *Session) Repository(ctx context.Context) (*Repository, error) {
-	l, err := s.loggedIn(ctx, s.newBudget(), nil)
+	l, err := s.loggedIn(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +147,7 @@ func (s *Session) Repository(ctx context.Context) (*Repository, error) {
 
 // loggedIn is the current login, or a new one if there is none or it is still
 // the one that turned out to be of no use. One caller logs in, others wait.
-func (s *Session) loggedIn(ctx context.Context, b *budget, useless *login) (*login, error) {
+func (s *Session) loggedIn(ctx context.Context, useless *login) (*login, error) {
 	if l := s.current(useless); l != nil {
 		return l, nil
 	}
@@ -164,7 +160,7 @@ func (s *Session) loggedIn(ctx context.Context, b *budget, useless *login) (*log
 	if l := s.current(useless); l != nil {
 		return l, nil
 	}
-	l, err := s.logIn(ctx, b)
+	l, err := s.logIn(ctx)
 	if err != nil {
 		return nil, err
 	}

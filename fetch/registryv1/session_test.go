@@ -17,6 +17,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/testregistryv1"
 )
@@ -80,7 +81,7 @@ func network(t testing.TB, opt transport.Options) *transport.Transport {
 // session is one to host/foo/bar that never pauses; with changes the options.
 func session(t testing.TB, host string, with ...func(*Options)) *Session {
 	t.Helper()
-	opt := Options{Host: host, Repository: "foo/bar", Network: network(t, transport.Options{}), Retry: Retry{Sleep: (&pauses{}).sleep}}
+	opt := Options{Host: host, Repository: "foo/bar", Network: network(t, transport.Options{}), Policy: retry.Policy{Sleep: (&pauses{}).sleep}}
 	for _, f := range with {
 		f(&opt)
 	}
@@ -359,7 +360,7 @@ func TestEndpointsTakeOver(t *testing.T) {
 		q.Endpoints = []string{strings.TrimPrefix(gone.URL, "http://"), bad.Start(t), good.Start(t)}
 		q.EndpointLines = name == "5xx"
 		p := &pauses{}
-		s := session(t, testregistryv1.New(store, q).Start(t), func(o *Options) { o.Retry.Sleep = p.sleep })
+		s := session(t, testregistryv1.New(store, q).Start(t), func(o *Options) { o.Policy.Sleep = p.sleep })
 		pull(t, s, images)
 		if p.count() != 0 {
 			t.Errorf("%s: %d pauses although another endpoint was there", name, p.count())

@@ -69,13 +69,6 @@ func Classify(err error, host string) error {
 	return errkind.WithHint(errkind.New(errkind.Unavailable, "%s: %w", host, err), "%s", netHint(err, host))
 }
 
-// NobodyThere reports whether err says that there is no such host, or nothing
-// that listens. Where nobody has answered yet, nobody will a moment later.
-func NobodyThere(err error) bool {
-	var dns *net.DNSError
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) && dns.IsNotFound
-}
-
 func isTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()

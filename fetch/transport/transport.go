@@ -33,11 +33,16 @@ type Options struct {
 	CertDirs    []string      // directories that hold HOST[:PORT]/*.crt; nil for the usual ones
 	UserAgent   string        // "" for peelfs
 	IOTimeout   time.Duration // longest silence of a server; 0 for DefaultIOTimeout
+	Patience    time.Duration // shortest silence after which a second connection is asked; 0 for DefaultPatience
 	Logger      *slog.Logger  // nil discards; sees no query strings and no headers
 }
 
 // DefaultIOTimeout is how long a server may be silent.
 const DefaultIOTimeout = time.Minute
+
+// DefaultPatience is how long a server may be silent, where it is not known to be
+// slow, before the same is asked for over a second connection.
+const DefaultPatience = 3 * time.Second
 
 // usualCertDirs are where docker and podman look for a registry's authorities.
 func usualCertDirs() []string {
@@ -66,6 +71,7 @@ type Transport struct {
 		sync.Mutex
 		hosts map[string]*http.Transport // those with certificates of their own
 		https map[string]bool            // loopback hosts that turned out to speak TLS
+		roads map[string]*road           // by host
 	}
 }
 
@@ -74,6 +80,9 @@ type Transport struct {
 func New(opt Options) (*Transport, error) {
 	if opt.IOTimeout <= 0 {
 		opt.IOTimeout = DefaultIOTimeout
+	}
+	if opt.Patience <= 0 {
+		opt.Patience = DefaultPatience
 	}
 	if opt.UserAgent == "" {
 		opt.UserAgent = "peelfs"
@@ -87,6 +96,7 @@ func New(opt Options) (*Transport, error) {
 	t := &Transport{opt: opt}
 	t.mu.hosts = map[string]*http.Transport{}
 	t.mu.https = map[string]bool{}
+	t.mu.roads = map[string]*road{}
 	if opt.CAFile != "" {
 		pool, err := systemPool()
 		if err == nil {
@@ -166,8 +176,10 @@ func IsLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// RoundTrip sends one request. The body that it returns counts what is read and
-// fails with kind Timeout after a silence.
+// RoundTrip sends one request. A server that does not begin to answer for longer
+// than Patience is asked once more, over another connection, if the request may be
+// repeated; the first answer counts. The body that it returns counts what is read
+// and fails with kind Timeout after a silence.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	req = req.Clone(req.Context())
 	if req.Header.Get("User-Agent") == "" {
@@ -176,23 +188,80 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Header.Get("Accept-Encoding") == "" {
 		req.Header.Set("Accept-Encoding", "identity")
 	}
-	ctx, cancel := context.WithCancelCause(req.Context())
 	rt, err := t.forHost(req.URL.Host)
 	if err != nil {
-		cancel(nil)
 		return nil, err
 	}
-	t.requests.Add(1)
-	resp, err := rt.RoundTrip(req.WithContext(ctx))
-	t.log(req, resp, err)
+	main := t.newAttempt(rt, req)
+	if !repeatable(req) {
+		return main.send()
+	}
+	rival := t.newAttempt(rt, req.WithContext(Fresh(req.Context())))
+	won, err := Race(req.Context(), t.Patience(req.URL.Host), func() error {
+		_, err := main.send()
+		return err
+	}, func() { main.cancel(nil) }, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, func() { rival.cancel(nil) })()
+		_, err := rival.send()
+		return err
+	})
+	if won {
+		main.discard()
+		return rival.resp, nil
+	}
+	rival.discard()
+	return main.resp, err
+}
+
+// repeatable reports whether a request may be sent twice.
+func repeatable(req *http.Request) bool {
+	return (req.Method == http.MethodGet || req.Method == http.MethodHead) && (req.Body == nil || req.Body == http.NoBody)
+}
+
+// attempt is one sending of a request, with a context that ends with its answer.
+type attempt struct {
+	t      *Transport
+	rt     *http.Transport
+	req    *http.Request
+	ctx    context.Context // of this one request
+	cancel context.CancelCauseFunc
+	resp   *http.Response // nil before the answer, and after a failure
+}
+
+func (t *Transport) newAttempt(rt *http.Transport, req *http.Request) *attempt {
+	a := &attempt{t: t, rt: rt}
+	a.ctx, a.cancel = context.WithCancelCause(req.Context())
+	a.req = req.WithContext(a.ctx)
+	return a
+}
+
+func (a *attempt) send() (*http.Response, error) {
+	if isFresh(a.ctx) {
+		a.rt.CloseIdleConnections()
+	}
+	a.t.requests.Add(1)
+	began := time.Now()
+	resp, err := a.rt.RoundTrip(a.req)
+	a.t.log(a.req, resp, err)
 	if err != nil {
-		cancel(nil)
+		a.cancel(nil)
 		return nil, err
 	}
-	idle := time.AfterFunc(t.opt.IOTimeout, func() { cancel(errSilent) })
+	road := a.t.road(a.req.URL.Host)
+	road.note(time.Since(began))
+	idle := time.AfterFunc(a.t.opt.IOTimeout, func() { a.cancel(errSilent) })
 	idle.Stop()
-	resp.Body = &body{ReadCloser: resp.Body, t: t, ctx: ctx, cancel: cancel, idle: idle}
+	resp.Body = &body{ReadCloser: resp.Body, t: a.t, road: road, ctx: a.ctx, cancel: a.cancel, idle: idle}
+	a.resp = resp
 	return resp, nil
+}
+
+// discard ends an attempt whose answer, if it has one, is of no use.
+func (a *attempt) discard() {
+	a.cancel(nil)
+	if a.resp != nil {
+		a.resp.Body.Close()
+	}
 }
 
 func (t *Transport) log(req *http.Request, resp *http.Response, err error) {
@@ -214,6 +283,7 @@ var errSilent = errkind.New(errkind.Timeout, "the server stopped sending")
 type body struct {
 	io.ReadCloser
 	t      *Transport
+	road   *road
 	ctx    context.Context // of this one request; it ends with the body
 	cancel context.CancelCauseFunc
 	idle   *time.Timer
@@ -221,9 +291,13 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	b.idle.Reset(b.t.opt.IOTimeout)
+	began := time.Now()
 	n, err := b.ReadCloser.Read(p)
 	b.idle.Stop()
 	b.t.bytes.Add(int64(n))
+	if n > 0 {
+		b.road.note(time.Since(began))
+	}
 	if err != nil && err != io.EOF {
 		if cause := context.Cause(b.ctx); cause != nil {
 			err = cause

@@ -10,6 +10,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/login"
 	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -53,32 +54,12 @@ func TestSilenceAtFirstContact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	policy := Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
+	policy := retry.Policy{Sleep: func(ctx context.Context, _ time.Duration) error { return ctx.Err() }}
 	repo := Open(&Shared{Transport: tr, Credentials: finder, Policy: policy}, ref)
 	if _, err := repo.Head(t.Context(), "1"); !errkind.Is(err, errkind.Timeout) || errkind.Hint(err) == "" {
 		t.Errorf("%v, hint %q", err, errkind.Hint(err))
 	}
 	if n := met.Load(); n != 1 {
 		t.Errorf("%d connections", n)
-	}
-}
-
-// The budget is of all time without progress, not only of the pauses.
-func TestBudgetCountsAttempts(t *testing.T) {
-	slept := 0
-	policy := Policy{Budget: time.Hour, Sleep: func(context.Context, time.Duration) error { slept++; return nil }}
-	a := &attempts{policy: policy.orDefault(), retried: func() {}, met: func() bool { return true }, since: time.Now()}
-	failure := errkind.New(errkind.Timeout, "silence")
-	a.since = a.since.Add(-40 * time.Minute)
-	if err := a.again(t.Context(), failure); err != nil || slept != 1 {
-		t.Fatalf("after 40 minutes of an hour: %v, %d pauses", err, slept)
-	}
-	a.since = a.since.Add(-40 * time.Minute)
-	if err := a.again(t.Context(), failure); err == nil || slept != 1 {
-		t.Fatalf("after 80 minutes of an hour: %v, %d pauses", err, slept)
-	}
-	a.progress()
-	if err := a.again(t.Context(), failure); err != nil {
-		t.Fatalf("after progress: %v", err)
 	}
 }
