@@ -59,12 +59,7 @@ bench: build ## side by side with overlayfs, podman and others: BENCH=-list says
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for FUZZTIME (30s)
-	@for pkg in $$($(GO) list $(PKGS)); do \
-	    for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	        echo "== $$pkg $$target"; \
-	        $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$pkg; \
-	    done; \
-	done
+	@GO=$(GO) .ci/fuzz $(FUZZTIME) $(PKGS)
 
 .PHONY: soak
 soak: ## the long-running tests for SOAKTIME each (5m)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -32,13 +33,22 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	if os.Geteuid() == 0 && os.Getenv(isolatedEnv) == "" {
+	if os.Geteuid() == 0 && os.Getenv(isolatedEnv) == "" && !fuzzing() {
 		os.Exit(runIsolated(m))
 	}
 	if os.Getenv(isolatedEnv) != "" {
 		isolate()
 	}
 	os.Exit(m.Run())
+}
+
+// fuzzing reports whether this process fuzzes, or works for one that does: then it
+// mounts nothing, and talks to the other over descriptors that a process started
+// from it would not have.
+func fuzzing() bool {
+	return slices.ContainsFunc(os.Args, func(arg string) bool {
+		return strings.HasPrefix(arg, "-test.fuzz=") || strings.HasPrefix(arg, "-test.fuzzworker")
+	})
 }
 
 const isolatedEnv = "FUSEFS_TEST_ISOLATED"

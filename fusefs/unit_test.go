@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +87,18 @@ func FuzzStopPending(f *testing.F) {
 	f.Add([]byte("SigPnd:\t0\nShdPnd:\t2\nSigBlk:\t0\n"))
 	f.Add([]byte("SigPnd:"))
 	f.Fuzz(func(t *testing.T, text []byte) { stopPending(text) })
+}
+
+// The fuzzer's workers live, although tests run in a mount namespace of their own.
+func TestFuzzingWorks(t *testing.T) {
+	if fuzzing() {
+		t.Skip("it is fuzzed already")
+	}
+	cmd := exec.Command("/proc/self/exe", "-test.run=^$", "-test.fuzz=^FuzzStopPending$", "-test.fuzztime=10x", "-test.fuzzcachedir="+t.TempDir())
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, isolatedEnv+"=") })
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func TestFailuresAreShortlyRemembered(t *testing.T) {
