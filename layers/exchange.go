@@ -55,14 +55,11 @@ func (s *Store) ImportIndex(ctx context.Context, data []byte) (d digest.Digest, 
 	if s.has(h.BlobDigest) {
 		return h.BlobDigest, false, nil
 	}
-	tmp, err := newTempFile(filepath.Join(s.dir, "tmp"))
+	tmp, err := s.tempIndex(func(w io.Writer) error { _, err := w.Write(data); return err })
 	if err != nil {
-		return "", false, cacheError(s.dir, err)
+		return "", false, err
 	}
 	defer tmp.discard()
-	if _, err := tmp.Write(data); err != nil {
-		return "", false, writeError(err)
-	}
 	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
 		return "", false, writeError(err)
 	}

@@ -72,27 +72,112 @@ func TestFillingAFullDiskFails(t *testing.T) {
 	}
 }
 
-// Filling the disk at every point of making a layer ends in a right answer or in
-// an error that says so, and once there is room everything works.
+// However early the disk fills, a layer is listed and read all the same, and once
+// there is room everything is kept.
 func TestADiskThatFillsAnywhere(t *testing.T) {
 	tar, files := bigTar()
 	src, _ := sourceOf(tar, gz(tar))
 	for kb := 16; kb <= 512; kb += 31 {
 		dir := smallDisk(t, fmt.Sprintf("%dk", kb))
 		s, err := OpenStore(dir, Options{})
-		if err != nil {
-			if !errkind.Is(err, errkind.LocalFull) {
-				t.Errorf("%d KiB: %v", kb, err)
-			}
-			continue
-		}
-		if _, err := s.Layer(src).Index(t.Context()); err != nil && !errkind.Is(err, errkind.LocalFull) {
-			t.Errorf("%d KiB: %v (%v)", kb, err, errkind.Of(err))
-		}
+		must(t, err)
+		mustHave(t, s.Layer(src), files)
 		s.Close()
 		must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"))
 		s = openTestStore(t, dir, Options{})
 		mustHave(t, s.Layer(src), files)
 		s.Close()
+	}
+}
+
+// fillUp takes all room of the disk that dir is on.
+func fillUp(t *testing.T, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	must(t, err)
+	defer f.Close()
+	for _, n := range []int{1 << 20, 4096, 1} {
+		for err = nil; err == nil; {
+			_, err = f.Write(make([]byte, n))
+		}
+	}
+	if !isFull(err) {
+		t.Fatal(err)
+	}
+}
+
+// What fills the disk belongs to nobody: a cold layer is listed and read, by every
+// kind of index, and is kept as soon as there is room, without opening it anew.
+func TestAColdLayerOnAFullDisk(t *testing.T) {
+	tar, _ := bigTar()
+	soci, _ := indexedLayers(t)
+	estargz, _ := fixtureLayers(t, "estargz")
+	zstd, _ := fixtureLayers(t, "zstdchunked")
+	gzip, _ := sourceOf(tar, gz(tar))
+	unnamed := gzip
+	unnamed.Digest, unnamed.Alias = "", "somebody's layer"
+	for name, src := range map[string]Source{"gzip": gzip, "soci": soci[0], "estargz": estargz[0], "zstd:chunked": zstd[0], "without a name": unnamed} {
+		t.Run(name, func(t *testing.T) {
+			plain := openTestStore(t, t.TempDir(), Options{}).Layer(Source{Digest: src.Digest, Alias: src.Alias, Blob: src.Blob})
+			dir := smallDisk(t, "2m")
+			s := openTestStore(t, dir, Options{})
+			fillUp(t, dir)
+			l := s.Layer(src)
+			x, err := l.Index(t.Context())
+			must(t, err)
+			sameContents(t, l, plain, x)
+			if err := l.Fill(t.Context()); !errkind.Is(err, errkind.LocalFull) || !strings.Contains(errkind.Hint(err), "prune --data") {
+				t.Errorf("Fill: %v, hint %q", err, errkind.Hint(err))
+			}
+			must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"))
+			if a := l.acquired.Load(); a.data.IsNowhere() {
+				a.again.Store(1)
+				sameContents(t, l, plain, x)
+				l.crew.Wait()
+			}
+			sameContents(t, l, plain, x)
+			if st := l.Status(); st.SpansPresent < st.Spans-1 { // all but a table's own
+				t.Errorf("with room again: %+v", st)
+			}
+			if p := verifyAll(t, s); len(p) > 0 {
+				t.Error(p)
+			}
+		})
+	}
+}
+
+// A full disk gets room from layers that nobody uses and nobody pinned.
+func TestAFullDiskGetsRoomFromIdleLayers(t *testing.T) {
+	tar, files := bigTar()
+	dir := smallDisk(t, "24m")
+	layer := func(i int) Source {
+		src, _ := sourceOf(tar, append(gz(tar), gz([]byte(strings.Repeat("\x00", 512*(i+1))))...))
+		src.DiffID = ""
+		return src
+	}
+	// Each has some 7 MB of data: 0 is pinned, 1 is open, 2 is idle.
+	used := openTestStore(t, dir, Options{})
+	for _, i := range []int{0, 2} {
+		s := openTestStore(t, dir, Options{})
+		must(t, s.Layer(layer(i)).Fill(t.Context()))
+		s.Close()
+	}
+	must(t, used.Pin(layer(0).Digest))
+	must(t, used.Layer(layer(1)).Fill(t.Context()))
+	data := func(i int) int64 {
+		d, err := used.dirOf(layer(i).Digest)
+		must(t, err)
+		return stat(d).data
+	}
+	if data(0) == 0 || data(1) == 0 || data(2) == 0 {
+		t.Fatalf("%d, %d, %d bytes", data(0), data(1), data(2))
+	}
+	l := openTestStore(t, dir, Options{}).Layer(layer(3))
+	if err := l.Fill(t.Context()); err != nil || l.Status().State != Complete {
+		t.Errorf("%v, %v", err, l.Status().State)
+	}
+	mustHave(t, l, files)
+	if data(0) == 0 || data(1) == 0 || data(2) != 0 {
+		t.Errorf("pinned %d, open %d, idle %d bytes", data(0), data(1), data(2))
 	}
 }

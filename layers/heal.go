@@ -50,7 +50,7 @@ func (l *Layer) heal() {
 	l.acquired.Store(nil)
 	l.mu.old = append(l.mu.old, a)
 	l.mu.spans = newFlights[int]() // those under way are of the old files
-	if !data {
+	if !data && a.lock != nil {
 		if err := spanfile.Remove(a.dir, dataName(a.idx), a.lock); err != nil {
 			l.store.log.Error("damaged data stays", "layer", l.name(), "error", err)
 		}

@@ -25,6 +25,7 @@ type janitor struct {
 	mu      struct {
 		sync.Mutex
 		busy, closed bool
+		vain         time.Time // when a full disk had nothing left to drop
 	}
 }
 

@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -75,7 +76,9 @@ type acquired struct {
 	dir  string
 	idx  *index.Index
 	data *spanfile.File
-	lock *flock.File // holds the lease
+	lock *flock.File // holds the lease; nil while nothing is on disk
+
+	again atomic.Int64 // when to look for room on the disk, Unix nanoseconds; 0: never
 }
 
 // counters are what Status tells beside the state of the disk.
@@ -119,6 +122,7 @@ func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
 			return nil, *err
 		}
 		if a := l.acquired.Load(); a != nil && !a.idx.Cut() {
+			l.settleAgain(ctx, a)
 			return a, nil
 		}
 		l.heal()
@@ -196,8 +200,8 @@ func (a *acquired) close() error {
 	if e := a.idx.Close(); err == nil {
 		err = e
 	}
-	if e := a.lock.Close(); err == nil {
-		err = e
+	if a.lock != nil {
+		err = cmp.Or(err, a.lock.Close())
 	}
 	return err
 }

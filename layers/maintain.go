@@ -60,7 +60,7 @@ func (s *Store) has(d digest.Digest) bool {
 	return err == nil
 }
 
-// open opens what is in a layer's directory, without a lease. The error is
+// open opens what is in a layer's directory, without a lease, and makes nothing. The error is
 // fs.ErrNotExist if there is no index, and Corrupt if there is a wrong one.
 func (s *Store) open(dir string) (*acquired, error) {
 	idx, err := index.Open(filepath.Join(dir, indexName))
@@ -72,7 +72,7 @@ func (s *Store) open(dir string) (*acquired, error) {
 		idx.Close()
 		return nil, err
 	}
-	data, err := spanfile.Open(dir, layoutOf(idx), lock)
+	data, err := spanfile.Look(dir, layoutOf(idx), lock)
 	if err != nil {
 		idx.Close()
 		lock.Close()

@@ -35,14 +35,31 @@ func (l *Layer) make(ctx context.Context) (*acquired, error) {
 		return l.makeUnnamed(ctx)
 	}
 	dir, lock, err := l.store.layerDir(d)
+	if isFull(err) {
+		return l.makeNowhere(ctx, d, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	a, err := l.makeIn(ctx, dir, lock)
-	if err != nil {
+	if err != nil || a.lock == nil {
 		lock.Close()
 	}
 	return a, err
+}
+
+// makeNowhere makes the layer d where not even its directory can be made.
+func (l *Layer) makeNowhere(ctx context.Context, d digest.Digest, why error) (*acquired, error) {
+	dir, err := l.store.dirOf(d)
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.discard()
+	return l.unkeptLayer(dir, p, why)
 }
 
 // layerDir makes the directory of the layer d and opens its lock file, with a
@@ -110,12 +127,32 @@ func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*acqu
 	if a, err := l.fromCache(dir, lock); a != nil || err != nil {
 		return a, err
 	}
-	if err := l.build(ctx, dir); err != nil {
+	p, err := l.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer p.discard()
+	return l.adopt(dir, lock, p)
+}
+
+// adopt publishes a layer in dir and opens it; where the disk has no room for it,
+// it is opened in memory, without the lock file. The caller holds makeLock.
+func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*acquired, error) {
+	err := l.publish(dir, p)
+	if isFull(err) && p.data != nil {
+		p.discard() // what it takes may be enough for the index
+		p.data = nil
+		err = l.publish(dir, p)
+	}
+	if isFull(err) {
+		return l.unkeptLayer(dir, p, err)
+	}
+	if err != nil {
 		return nil, err
 	}
 	a, err := l.fromCache(dir, lock)
 	if a == nil && err == nil {
-		err = errkind.New(errkind.Internal, "the index that was just written cannot be read")
+		err = errUnreadable()
 	}
 	return a, err
 }
@@ -157,7 +194,16 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 		idx.Close()
 		return nil, wrongDiffID(l.src, h.DiffID)
 	}
-	data, err := spanfile.Open(dir, layoutOf(idx), lock)
+	var data *spanfile.File
+	err := l.store.room.makeRoom(func() (err error) {
+		data, err = spanfile.Open(dir, layoutOf(idx), lock)
+		return err
+	})
+	if isFull(err) {
+		a := l.inMemory(dir, idx, err)
+		a.lock = lock
+		return a, nil
+	}
 	if err != nil {
 		idx.Close()
 		return nil, cacheError(l.store.dir, err)
@@ -165,9 +211,8 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 	return &acquired{dir: dir, idx: idx, data: data, lock: lock}, nil
 }
 
-// build makes the index, the cheapest way that the layer's format allows, and
-// publishes it in dir. The caller holds makeLock.
-func (l *Layer) build(ctx context.Context, dir string) error {
+// read makes the index, the cheapest way that the layer's format allows.
+func (l *Layer) read(ctx context.Context) (*scanned, error) {
 	p, err := l.fromTable(ctx)
 	if p == nil && err == nil {
 		p, err = l.fromZtoc(ctx)
@@ -175,23 +220,22 @@ func (l *Layer) build(ctx context.Context, dir string) error {
 	if p == nil && err == nil {
 		p, err = l.scan(ctx)
 	}
-	if err != nil {
-		return err
-	}
-	defer p.discard()
-	return l.publish(dir, p)
+	return p, err
 }
 
 // makeUnnamed reads a layer whose digest nobody knows and publishes it under the
 // digest that it turns out to have.
 func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
-	turn, err := flock.Open(l.store.aliasPath(l.src.Alias) + ".lock")
-	if err != nil {
+	turn, err := l.store.aliasLock(l.src.Alias)
+	switch {
+	case isFull(err): // others may read it too, for nothing
+	case err != nil:
 		return nil, cacheError(l.store.dir, err)
-	}
-	defer turn.Close()
-	if err := turn.Lock(ctx, 0, 1); err != nil {
-		return nil, err
+	default:
+		defer turn.Close()
+		if err := turn.Lock(ctx, 0, 1); err != nil {
+			return nil, err
+		}
 	}
 	if l.Digest() != "" {
 		return l.make(ctx)
@@ -202,11 +246,16 @@ func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
 	}
 	defer p.discard()
 	dir, lock, err := l.store.layerDir(p.blob)
+	if isFull(err) {
+		p.discard()
+		dir, _ = l.store.dirOf(p.blob)
+		return l.unkeptLayer(dir, p, err)
+	}
 	if err != nil {
 		return nil, err
 	}
 	a, err := l.adoptIn(ctx, dir, lock, p)
-	if err != nil {
+	if err != nil || a.lock == nil {
 		lock.Close()
 	}
 	return a, err
@@ -219,15 +268,10 @@ func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *sc
 	defer lock.Unlock(makeLock, 1)
 	a, err := l.fromCache(dir, lock)
 	if a == nil && err == nil {
-		if err = l.publish(dir, p); err == nil {
-			a, err = l.fromCache(dir, lock)
-		}
+		a, err = l.adopt(dir, lock, p)
 	}
 	if err != nil {
 		return nil, err
-	}
-	if a == nil {
-		return nil, errkind.New(errkind.Internal, "the index that was just written cannot be read")
 	}
 	if err := l.store.learn(l.src.Alias, p.blob); err != nil {
 		l.store.log.Warn("the digest of a layer is not remembered", "layer", l.src.Alias, "digest", p.blob, "error", err)
@@ -237,16 +281,13 @@ func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *sc
 
 // publish puts a verified layer into dir: first the data, last the index.
 func (l *Layer) publish(dir string, p *scanned) error {
-	tmp, err := newTempFile(filepath.Join(l.store.dir, "tmp"))
+	tmp, err := l.store.tempIndex(p.writeIndex)
 	if err != nil {
-		return cacheError(l.store.dir, err)
+		return err
 	}
 	defer tmp.discard()
-	if err := p.writeIndex(tmp); err != nil {
-		return writeError(err)
-	}
 	if p.data != nil {
-		if err := p.adopt(dir); err != nil {
+		if err := l.store.room.makeRoom(func() error { return p.adopt(dir) }); err != nil {
 			return writeError(err)
 		}
 	}
@@ -266,7 +307,7 @@ func (l *Layer) publish(dir string, p *scanned) error {
 func writeError(err error) error {
 	if isFull(err) {
 		return errkind.WithHint(errkind.New(errkind.LocalFull, "no space for the cache: %w", err),
-			"free some with peelfs cache prune, or name another directory with --cache-dir")
+			"free some with peelfs cache prune --data, or name another directory with --cache-dir")
 	}
 	return errkind.New(errkind.LocalFull, "write to the cache: %w", err)
 }

@@ -18,15 +18,15 @@ import (
 // compared with the entries that it has. The proven index and data then take the
 // place of the others.
 func (l *Layer) promote(ctx context.Context, a *acquired) error {
-	turn, err := flock.Open(a.lockPath())
+	dir, turn, err := l.store.layerDir(a.idx.Header().BlobDigest) // may have been removed
 	if err != nil {
-		return cacheError(l.store.dir, err)
+		return err
 	}
 	defer turn.Close()
 	if err := turn.Lock(ctx, makeLock, 1); err != nil {
 		return err
 	}
-	if fresh, err := l.proven(a.dir); fresh != nil || err != nil {
+	if fresh, err := l.proven(dir); fresh != nil || err != nil {
 		return l.replace(a, fresh, err)
 	}
 	p, err := l.scan(ctx)
@@ -34,10 +34,10 @@ func (l *Layer) promote(ctx context.Context, a *acquired) error {
 		return err
 	}
 	defer p.discard()
-	if err := l.publish(a.dir, p); err != nil {
+	if err := l.publish(dir, p); err != nil {
 		return err
 	}
-	fresh, err := l.proven(a.dir)
+	fresh, err := l.proven(dir)
 	return l.replace(a, fresh, err)
 }
 
@@ -84,6 +84,9 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 	l.mu.old = append(l.mu.old, a)
 	l.mu.spans = newFlights[int]()
 	if name := dataName(a.idx); name != dataName(fresh.idx) {
+		if a.lock == nil {
+			return nil
+		}
 		if err := spanfile.Remove(a.dir, name, a.lock); err != nil {
 			l.store.log.Warn("data that is of no use stays", "layer", l.name(), "error", err)
 		}

@@ -80,7 +80,7 @@ func (w *refiller) take(b []byte) error {
 	b = b[from-off : to-off]
 	_, _ = w.sum.Write(b) // never fails
 	w.room.used(int64(len(b)))
-	if err := w.held.Write(b, from); err != nil {
+	if err := w.room.makeRoom(func() error { return w.held.Write(b, from) }); err != nil {
 		return writeError(err)
 	}
 	return nil

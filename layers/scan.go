@@ -326,6 +326,9 @@ func (l *Layer) newCollector() (*collector, error) {
 		return c, nil
 	}
 	t, err := newTempFile(filepath.Join(l.store.dir, "tmp"))
+	if isFull(err) {
+		return c, nil // the index alone serves reads
+	}
 	if err != nil {
 		return nil, cacheError(l.store.dir, err)
 	}

@@ -43,7 +43,7 @@ func (s *sink) put(p []byte, off int64) {
 		s.err = unix.EFBIG
 		return
 	}
-	_, s.err = s.file.WriteAt(p, off)
+	s.err = s.room.makeRoom(func() error { _, err := s.file.WriteAt(p, off); return err })
 	s.room.used(int64(len(p)))
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/atomicfile"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/flock"
 )
 
 // Options of a Store. The zero value keeps everything and logs nothing.
@@ -64,12 +65,9 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range []string{"layers", "aliases", "tmp"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
-			return nil, cacheError(dir, err)
-		}
-	}
-	if err := checkWritable(dir); err != nil {
+	if err := prepare(dir); isFull(err) {
+		opt.Logger.Warn("the cache's disk is full; what cannot be kept is fetched again and again", "error", err)
+	} else if err != nil {
 		return nil, err
 	}
 	s := &Store{dir: dir, opt: opt, log: opt.Logger, held: newSpanCache()}
@@ -78,6 +76,16 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 	s.mu.layers = map[string]*Layer{}
 	sweep(filepath.Join(dir, "tmp"))
 	return s, nil
+}
+
+// prepare makes the cache's directories and finds out whether they serve.
+func prepare(dir string) error {
+	for _, d := range []string{"layers", "aliases", "tmp"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
+			return cacheError(dir, err)
+		}
+	}
+	return checkWritable(dir)
 }
 
 func checkWritable(dir string) error {
@@ -165,6 +173,15 @@ func (s *Store) Learned(name string) digest.Digest {
 		return ""
 	}
 	return a.Digest
+}
+
+// aliasLock opens the file whose lock says who reads the layer with an alias.
+func (s *Store) aliasLock(name string) (*flock.File, error) {
+	path := s.aliasPath(name) + ".lock"
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return flock.Open(path)
 }
 
 func (s *Store) learn(name string, d digest.Digest) error {

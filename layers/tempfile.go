@@ -1,6 +1,8 @@
 package layers
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -19,6 +21,12 @@ type tempFile struct {
 func newTempFile(dir string) (*tempFile, error) {
 	for {
 		f, err := os.CreateTemp(dir, "new-*")
+		if errors.Is(err, fs.ErrNotExist) { // somebody removed the cache
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

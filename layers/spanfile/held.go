@@ -32,14 +32,7 @@ func (f *File) TryLock(i int) (*Held, error) {
 	if !f.claim(i) {
 		return nil, nil
 	}
-	at := spanLocks + int64(i)
-	got, err := f.st.lock.TryLock(at, 1)
-	if got {
-		if got, err = f.lock.TryLock(at, 1); !got {
-			_ = f.st.lock.Unlock(at, 1) // closing the file unlocks too
-		}
-	}
-	if !got {
+	if got, err := f.lockFiles(i); !got {
 		f.unclaim(i)
 		return nil, err
 	}
@@ -60,6 +53,32 @@ func (f *File) Lock(ctx context.Context, i int) (*Held, error) {
 		case <-time.After(pause):
 		}
 	}
+}
+
+// lockFiles locks span i against other processes, and against those of this one
+// that opened the files for themselves.
+func (f *File) lockFiles(i int) (bool, error) {
+	if f.IsNowhere() {
+		return true, nil
+	}
+	at := spanLocks + int64(i)
+	got, err := f.st.lock.TryLock(at, 1)
+	if !got {
+		return false, err
+	}
+	if got, err = f.lock.TryLock(at, 1); !got {
+		_ = f.st.lock.Unlock(at, 1) // closing the file unlocks too
+	}
+	return got, err
+}
+
+func (f *File) unlockFiles(i int) {
+	if f.IsNowhere() {
+		return
+	}
+	at := spanLocks + int64(i)
+	_ = f.lock.Unlock(at, 1) // closing the file unlocks too
+	_ = f.st.lock.Unlock(at, 1)
 }
 
 // claim keeps the other goroutines of this process away from span i, which share
@@ -86,10 +105,9 @@ func (h *Held) Release() {
 	if h == nil || h.f == nil {
 		return
 	}
-	f, at := h.f, spanLocks+int64(h.i)
+	f := h.f
 	h.f = nil
-	_ = f.lock.Unlock(at, 1) // closing the file unlocks too
-	_ = f.st.lock.Unlock(at, 1)
+	f.unlockFiles(h.i)
 	f.unclaim(h.i)
 }
 
@@ -101,6 +119,9 @@ func (h *Held) Span() int { return h.i }
 func (h *Held) Write(p []byte, off int64) error {
 	if h.f == nil || off < h.off || int64(len(p)) > h.off+h.n-off {
 		return errkind.New(errkind.Internal, "write of [%d, %d) for span %d at [%d, %d)", off, off+int64(len(p)), h.i, h.off, h.off+h.n)
+	}
+	if h.f.IsNowhere() {
+		return errNowhere
 	}
 	// A write behind the end of a file that was cut would make it long again, with
 	// holes where other spans count as present.
@@ -126,6 +147,9 @@ func (h *Held) Confirm(sum uint64) error {
 func (h *Held) ConfirmUnread(sum uint64) error {
 	if h.f == nil {
 		return errkind.New(errkind.Internal, "span %d is confirmed without its lock", h.i)
+	}
+	if h.f.IsNowhere() {
+		return errNowhere
 	}
 	if err := h.f.sums.put(h.i, sum); err != nil {
 		return err
@@ -155,6 +179,9 @@ const maxRun = 512
 // those that were read too. It returns the bytes freed. A span that somebody
 // fills is left in peace. Readers in any process notice by the epoch.
 func (f *File) Evict(want int64, force bool) (freed int64) {
+	if f.IsNowhere() {
+		return 0
+	}
 	before := f.Allocated()
 	for i := 0; i < f.st.n && freed < want; {
 		run, next := f.lockRun(i, want-freed, force)

@@ -277,7 +277,11 @@ func Adopt(dir string, layout Layout, tmp string, lock *flock.File) error {
 // Close unmaps and closes the files, and gives back all locks. No other method
 // may be called after it.
 func (f *File) Close() error {
-	return cmp.Or(f.st.close(), f.sums.close(), f.data.Close())
+	err := cmp.Or(f.st.close(), f.sums.close())
+	if f.data != nil {
+		err = cmp.Or(err, f.data.Close())
+	}
+	return err
 }
 
 // Has reports whether span i is present.
@@ -356,6 +360,9 @@ func (f *File) Sound() bool {
 
 // checkLength fails if the data file is shorter than the layout says.
 func (f *File) checkLength() error {
+	if f.IsNowhere() {
+		return nil
+	}
 	fi, err := f.data.Stat()
 	if err != nil || fi.Size() < f.layout.Size {
 		return f.damaged(cmp.Or(err, errors.New("it was cut short")))
@@ -366,12 +373,18 @@ func (f *File) checkLength() error {
 // ReadRaw reads whatever bytes stand at off, present or not: for comparing
 // suspect spans with their digests.
 func (f *File) ReadRaw(p []byte, off int64) error {
+	if f.IsNowhere() {
+		return errNowhere
+	}
 	_, err := f.data.ReadAt(p, off)
 	return err
 }
 
 // Allocated is the disk space of the data file in bytes.
 func (f *File) Allocated() int64 {
+	if f.IsNowhere() {
+		return 0
+	}
 	fi, err := f.data.Stat()
 	if err != nil {
 		return 0
@@ -389,6 +402,9 @@ func allocated(fi os.FileInfo) int64 {
 
 // String names the file in messages.
 func (f *File) String() string {
+	if f.IsNowhere() {
+		return fmt.Sprintf("nowhere (%d spans)", f.st.n)
+	}
 	return fmt.Sprintf("%s (%d of %d spans)", f.data.Name(), f.Present(), f.st.n)
 }
 

@@ -128,13 +128,19 @@ func mapState(file *os.File, n int) (_ *state, err error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "map", Path: file.Name(), Err: err}
 	}
-	m, words := st.m, (n+63)/64*8
-	st.present, st.suspect, st.used = m[headerSize:][:words], m[headerSize+words:][:words], m[headerSize+2*words:][:words]
+	m := st.m
+	st.divide()
 	if string(m[:8]) != stateMagic || binary.LittleEndian.Uint64(m[8:]) != stateVersion || binary.LittleEndian.Uint64(m[spansOff:]) != uint64(n) {
 		return nil, nil
 	}
 	keep = true
 	return st, nil
+}
+
+// divide finds the bitmaps in the mapping.
+func (st *state) divide() {
+	m, words := st.m, (st.n+63)/64*8
+	st.present, st.suspect, st.used = m[headerSize:][:words], m[headerSize+words:][:words], m[headerSize+2*words:][:words]
 }
 
 // touch reads a word of each page; a page that cannot be read faults.
@@ -145,7 +151,7 @@ func (st *state) touch() {
 }
 
 func (st *state) close() (err error) {
-	if st == nil {
+	if st == nil || st.file == nil {
 		return nil
 	}
 	if st.m != nil {
