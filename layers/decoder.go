@@ -7,6 +7,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/inflate"
+	"github.com/peelfs/peelfs/layers/stream"
 	"github.com/peelfs/peelfs/layers/zframes"
 )
 
@@ -33,7 +34,7 @@ func (d *decoder) decode(out, src []byte, i int, s index.Span, x *index.Index) e
 		if err != nil {
 			return err
 		}
-		return corrupt(index.Gzip, inflate.DecodeSpan(out, src, window, s.Bits))
+		return stream.Corrupt(index.Gzip, inflate.DecodeSpan(out, src, window, s.Bits))
 	case h.Compression == index.Zstd && h.Space == index.Tar:
 		return zframes.DecodeSpan(out, src)
 	}
@@ -89,9 +90,9 @@ func start(c index.Compression, out, src []byte) error {
 	case index.Zstd:
 		return zframes.DecodeStart(out, src)
 	}
-	r, err := opener(c)(bytes.NewReader(src))
+	r, err := stream.NewDecoder(c, bytes.NewReader(src))
 	if err == nil {
 		_, err = io.ReadFull(r, out)
 	}
-	return corrupt(c, err)
+	return stream.Corrupt(c, err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/soci"
+	"github.com/peelfs/peelfs/layers/stream"
 	"github.com/peelfs/peelfs/layers/toc"
 )
 
@@ -96,25 +97,21 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 	case size >= 0 && size <= smallLayer:
 		return nil, errkind.New(errkind.Unsupported, "it is so small that it is read whole")
 	}
-	l.count.requests.Add(1)
-	body, at, err := l.src.Blob.ReadRange(ctx, 0, -1)
+	body, err := l.openWhole(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	if at != 0 {
-		return nil, errkind.New(errkind.Internal, "the blob begins at byte %d", at)
-	}
-	head := make([]byte, magicLen)
+	head := make([]byte, stream.MagicLen)
 	n, err := io.ReadFull(body, head)
-	if err != nil || compressionOf(head[:n]) != index.Gzip {
+	if err != nil || stream.CompressionOf(head[:n]) != index.Gzip {
 		return nil, errkind.New(errkind.Unsupported, "it is not compressed by gzip")
 	}
 	if l.src.DiffID != "" {
 		opt.Algorithm = l.src.DiffID.Algorithm()
 	}
 	sum := l.algorithm().Hash()
-	built, err := soci.Build(io.TeeReader(io.MultiReader(bytes.NewReader(head), counted{body, &l.count}), sum), opt)
+	built, err := soci.Build(io.TeeReader(io.MultiReader(bytes.NewReader(head), body), sum), opt)
 	if err != nil {
 		return nil, err
 	}
@@ -125,16 +122,4 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 		return nil, wrongDiffID(l.src, built.DiffID)
 	}
 	return built, nil
-}
-
-// counted counts what comes from the blob.
-type counted struct {
-	io.Reader
-	count *counters
-}
-
-func (c counted) Read(p []byte) (int, error) {
-	n, err := c.Reader.Read(p)
-	c.count.fetched.Add(int64(n))
-	return n, err
 }

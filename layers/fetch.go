@@ -270,9 +270,9 @@ func (t *transferer) bring(i int) error {
 func (t *transferer) store(i int, s index.Span, out []byte) error {
 	l := t.layer
 	if h := t.run.held[i]; h != nil && !l.store.opt.IndexOnly {
-		err := l.store.room.makeRoom(func() error { return t.keep(h, s, out) })
+		err := l.store.room.MakeRoom(func() error { return t.keep(h, s, out) })
 		if err == nil {
-			l.store.room.used(int64(len(out)))
+			l.store.room.Used(int64(len(out)))
 			l.unkept.Store(nil)
 			return nil
 		}

@@ -31,8 +31,8 @@ type janitor struct {
 
 func newJanitor(s *Store) *janitor { return &janitor{store: s} }
 
-// used notes that n bytes were written.
-func (j *janitor) used(n int64) {
+// Used notes that n bytes were written.
+func (j *janitor) Used(n int64) {
 	limit := j.store.opt.Size
 	if limit <= 0 || j.written.Add(n) < limit/16 {
 		return
@@ -104,8 +104,8 @@ func (s *Store) incoming() (n int64) {
 	return n
 }
 
-// outgrows reports whether a layer of n bytes is too large to be kept whole.
-func (j *janitor) outgrows(n int64) bool {
+// Outgrows reports whether a layer of n bytes is too large to be kept whole.
+func (j *janitor) Outgrows(n int64) bool {
 	return j.store.opt.Size > 0 && n > j.store.opt.Size/4*3
 }
 

@@ -195,7 +195,7 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 		return nil, wrongDiffID(l.src, h.DiffID)
 	}
 	var data *spanfile.File
-	err := l.store.room.makeRoom(func() (err error) {
+	err := l.store.room.MakeRoom(func() (err error) {
 		data, err = spanfile.Open(dir, layoutOf(idx), lock)
 		return err
 	})
@@ -287,7 +287,7 @@ func (l *Layer) publish(dir string, p *scanned) error {
 	}
 	defer tmp.discard()
 	if p.data != nil {
-		if err := l.store.room.makeRoom(func() error { return p.adopt(dir) }); err != nil {
+		if err := l.store.room.MakeRoom(func() error { return p.adopt(dir) }); err != nil {
 			return writeError(err)
 		}
 	}

@@ -132,7 +132,7 @@ func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *a
 
 // tempIndex makes a temporary file and has write fill it.
 func (s *Store) tempIndex(write func(io.Writer) error) (tmp *tempFile, err error) {
-	err = s.room.makeRoom(func() (err error) {
+	err = s.room.MakeRoom(func() (err error) {
 		if tmp, err = newTempFile(filepath.Join(s.dir, "tmp")); err != nil {
 			return cacheError(s.dir, err)
 		}

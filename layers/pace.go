@@ -100,7 +100,7 @@ const patience = 1. / 3
 // than fetching it whole would have.
 func (l *Layer) pay(ctx context.Context, a *acquired, waited time.Duration) {
 	paid := time.Duration(l.paid.Add(int64(waited)))
-	if l.store.pace.worth() == 0 || l.store.opt.IndexOnly || l.store.room.outgrows(a.idx.Header().SpaceSize) {
+	if l.store.pace.worth() == 0 || l.store.opt.IndexOnly || l.store.room.Outgrows(a.idx.Header().SpaceSize) {
 		return
 	}
 	rest := a.idx.Header().BlobSize - l.presentInput(a)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/layers/stream"
 )
 
 // evicted is a layer of 40 MiB whose index is in the cache and whose data is not.
@@ -57,10 +58,10 @@ func TestRandomReadsFetchNoMoreThanTheirSpans(t *testing.T) {
 		off := r.Int63n(int64(len(content) - 4096))
 		readPiece(t, l, content, off, 4096)
 		for _, at := range []int64{off + 512, off + 512 + 4095} { // behind the tar header
-			spans[at/spanSize] = true
+			spans[at/stream.SpanSize] = true
 		}
 	}
-	if sent := b.bytes.Load(); sent > int64(len(spans))*spanSize {
+	if sent := b.bytes.Load(); sent > int64(len(spans))*stream.SpanSize {
 		t.Errorf("%d bytes for %d spans", sent, len(spans))
 	}
 	if n := b.requests.Load(); n > 12 {

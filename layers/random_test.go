@@ -23,6 +23,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/stream"
 )
 
 // mixedTar is a layer of four spans with files of many lengths, one of them at
@@ -132,7 +133,7 @@ func decodeAll(t *testing.T, blob []byte) []byte {
 	t.Helper()
 	var r io.Reader = bytes.NewReader(blob)
 	var err error
-	switch compressionOf(blob[:magicLen]) {
+	switch stream.CompressionOf(blob[:stream.MagicLen]) {
 	case index.Gzip:
 		r, err = gzip.NewReader(r)
 	case index.Zstd:

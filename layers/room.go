@@ -6,9 +6,9 @@ import "time"
 // stay full.
 const vainPause = 5 * time.Second
 
-// makeRoom runs write, and again after each layer that could be dropped for as
+// MakeRoom runs write, and again after each layer that could be dropped for as
 // long as the disk is full, whatever the bound of the cache.
-func (j *janitor) makeRoom(write func() error) error {
+func (j *janitor) MakeRoom(write func() error) error {
 	for {
 		err := write()
 		if !isFull(err) || !j.dropOne() {

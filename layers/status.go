@@ -8,6 +8,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/stream"
 )
 
 // State is how far a layer has come to this machine.
@@ -147,7 +148,7 @@ func modeOf(h index.Header, spans int) string {
 		return "toc"
 	case h.Source == index.SOCI:
 		return "soci"
-	case spans > 1 || seekable(h.Compression):
+	case spans > 1 || stream.Seekable(h.Compression):
 		return "seek"
 	}
 	return "stream"

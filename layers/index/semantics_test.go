@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/scan"
+	"github.com/peelfs/peelfs/layers/tarindex"
 
 	. "github.com/peelfs/peelfs/internal/tartest"
 )
@@ -16,7 +16,7 @@ import (
 func indexOf(t testing.TB, tarBytes []byte) (*index.Index, int) {
 	t.Helper()
 	b := index.NewBuilder()
-	if err := scan.Tar(bytes.NewReader(tarBytes), b); err != nil {
+	if err := tarindex.Tar(bytes.NewReader(tarBytes), b); err != nil {
 		t.Fatal(err)
 	}
 	x := reopen(t, b, int64(len(tarBytes)))

@@ -9,7 +9,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/scan"
+	"github.com/peelfs/peelfs/layers/tarindex"
 	"github.com/peelfs/peelfs/layers/view"
 )
 
@@ -24,7 +24,7 @@ func layerOf(t testing.TB, entries ...tartest.Entry) *memLayer {
 	t.Helper()
 	tar := tartest.Of(entries...)
 	b := index.NewBuilder()
-	if err := scan.Tar(bytes.NewReader(tar), b); err != nil {
+	if err := tarindex.Tar(bytes.NewReader(tar), b); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer

@@ -18,7 +18,7 @@ import (
 	tt "github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/query"
-	"github.com/peelfs/peelfs/layers/scan"
+	"github.com/peelfs/peelfs/layers/tarindex"
 	"github.com/peelfs/peelfs/layers/view"
 )
 
@@ -45,7 +45,7 @@ func layerOf(t *testing.T, entries ...tt.Entry) *memLayer {
 	t.Helper()
 	data := tt.Of(entries...)
 	b := index.NewBuilder()
-	if err := scan.Tar(bytes.NewReader(data), b); err != nil {
+	if err := tarindex.Tar(bytes.NewReader(data), b); err != nil {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer

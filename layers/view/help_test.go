@@ -12,7 +12,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/scan"
+	"github.com/peelfs/peelfs/layers/tarindex"
 )
 
 // memLayer is a layer in memory that counts how often its index is asked for.
@@ -30,7 +30,7 @@ func tarLayer(tar []byte) *memLayer {
 
 func indexOf(tar []byte) (*index.Index, error) {
 	b := index.NewBuilder()
-	if err := scan.Tar(bytes.NewReader(tar), b); err != nil {
+	if err := tarindex.Tar(bytes.NewReader(tar), b); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer

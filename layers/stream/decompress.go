@@ -1,4 +1,4 @@
-package layers
+package stream
 
 import (
 	"bufio"
@@ -29,11 +29,11 @@ type piece struct {
 	release func()
 }
 
-// magicLen is how many bytes tell the compressions apart.
-const magicLen = 6
+// MagicLen is how many bytes tell the compressions apart.
+const MagicLen = 6
 
-// compressionOf tells a blob's compression by its first bytes. Media types lie.
-func compressionOf(magic []byte) index.Compression {
+// CompressionOf tells a blob's compression by its first bytes. Media types lie.
+func CompressionOf(magic []byte) index.Compression {
 	switch {
 	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
 		return index.Gzip
@@ -48,15 +48,15 @@ func compressionOf(magic []byte) index.Compression {
 	return index.Uncompressed
 }
 
-// seekable reports whether blobs of a compression can be entered in the middle.
-func seekable(c index.Compression) bool { return c == index.Gzip || c == index.Uncompressed }
+// Seekable reports whether blobs of a compression can be entered in the middle.
+func Seekable(c index.Compression) bool { return c == index.Gzip || c == index.Uncompressed }
 
-// decompress is the second stage: it finds out the compression, notes it in p,
-// and sends the tar to out in pieces. It adds the spans to p, which the third
+// decompress is the second stage: it finds out the compression, notes it in l,
+// and sends the tar to out in pieces. It adds the spans to l, which the third
 // stage leaves alone until out is closed.
-func decompress(ctx context.Context, in io.Reader, p *scanned, out chan<- piece, secondOpinion bool) error {
+func decompress(ctx context.Context, in io.Reader, l *Layer, out chan<- piece, other bool) error {
 	r := bufio.NewReaderSize(in, bufferSize)
-	magic, err := r.Peek(magicLen)
+	magic, err := r.Peek(MagicLen)
 	if err != nil && err != io.EOF {
 		return err
 	}
@@ -68,23 +68,23 @@ func decompress(ctx context.Context, in io.Reader, p *scanned, out chan<- piece,
 			return ctx.Err()
 		}
 	}
-	p.header.Compression = compressionOf(magic)
+	l.Compression = CompressionOf(magic)
 	switch {
-	case p.header.Compression == index.Gzip && !secondOpinion:
-		return decompressGzip(r, p, send)
-	case p.header.Compression == index.Zstd:
-		return decompressZstd(r, p, send)
+	case l.Compression == index.Gzip && !other:
+		return decompressGzip(r, l, send)
+	case l.Compression == index.Zstd:
+		return decompressZstd(r, l, send)
 	}
-	plain, err := opener(p.header.Compression)(r)
+	plain, err := NewDecoder(l.Compression, r)
 	if err == nil {
-		err = copyOut(plain, p, send)
+		err = copyOut(plain, l, send)
 	}
-	return corrupt(p.header.Compression, err)
+	return Corrupt(l.Compression, err)
 }
 
-// corrupt blames the layer for an error of its decoder, unless it is the
+// Corrupt blames the layer for an error of its decoder, unless it is the
 // source's or the context's.
-func corrupt(c index.Compression, err error) error {
+func Corrupt(c index.Compression, err error) error {
 	var kinded *errkind.Error
 	if err == nil || errors.As(err, &kinded) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
@@ -92,20 +92,20 @@ func corrupt(c index.Compression, err error) error {
 	return errkind.New(errkind.Corrupt, "%s data: %w", c, err)
 }
 
-func decompressGzip(r io.Reader, p *scanned, send func([]byte, func()) error) error {
+func decompressGzip(r io.Reader, l *Layer, send func([]byte, func()) error) error {
 	var pack index.WindowPacker
-	rd := inflate.NewReader(r, inflate.Options{SpanSize: spanSize, OnSpan: func(s inflate.Span) error {
-		p.spans = append(p.spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen, Bits: s.Bits,
+	rd := inflate.NewReader(r, inflate.Options{SpanSize: SpanSize, OnSpan: func(s inflate.Span) error {
+		l.Spans = append(l.Spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen, Bits: s.Bits,
 			Sum: s.Sum, Digest: s.Digest, DigestOf: index.DigestCompressed})
-		p.windows = append(p.windows, pack.Pack(s.Window))
+		l.Windows = append(l.Windows, pack.Pack(s.Window))
 		return nil
 	}})
 	return pump(rd.Next, send)
 }
 
-func decompressZstd(r io.Reader, p *scanned, send func([]byte, func()) error) error {
-	rd := zframes.NewReader(r, zframes.Options{SpanSize: spanSize, OnSpan: func(s zframes.Span) error {
-		p.spans = append(p.spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen,
+func decompressZstd(r io.Reader, l *Layer, send func([]byte, func()) error) error {
+	rd := zframes.NewReader(r, zframes.Options{SpanSize: SpanSize, OnSpan: func(s zframes.Span) error {
+		l.Spans = append(l.Spans, index.Span{Out: s.Out, OutLen: s.OutLen, In: s.In, InLen: s.InLen,
 			Sum: s.Sum, Digest: s.Digest, DigestOf: index.DigestCompressed})
 		return nil
 	}})
@@ -133,24 +133,24 @@ func pump[B buffer](next func() (B, error), send func([]byte, func()) error) err
 	}
 }
 
-// opener makes a forward decoder.
-func opener(c index.Compression) func(io.Reader) (io.Reader, error) {
+// NewDecoder opens a blob of a compression for reading from its start.
+func NewDecoder(c index.Compression, r io.Reader) (io.Reader, error) {
 	switch c {
 	case index.Gzip:
-		return func(r io.Reader) (io.Reader, error) { return kgzip.NewReader(r) }
+		return kgzip.NewReader(r)
 	case index.Zstd:
-		return func(r io.Reader) (io.Reader, error) { return zframes.NewReader(r, zframes.Options{}), nil }
+		return zframes.NewReader(r, zframes.Options{}), nil
 	case index.Bzip2:
-		return func(r io.Reader) (io.Reader, error) { return bzip2.NewReader(r), nil }
+		return bzip2.NewReader(r), nil
 	case index.Xz:
-		return func(r io.Reader) (io.Reader, error) { return xz.ReaderConfig{DictCap: maxXzDict}.NewReader(r) }
+		return xz.ReaderConfig{DictCap: maxXzDict}.NewReader(r)
 	}
-	return func(r io.Reader) (io.Reader, error) { return r, nil }
+	return r, nil
 }
 
 // copyOut sends the output of a decoder that knows no seek points. Unless the
 // blob is uncompressed, the whole of it is one span then.
-func copyOut(r io.Reader, p *scanned, send func([]byte, func()) error) error {
+func copyOut(r io.Reader, l *Layer, send func([]byte, func()) error) error {
 	free := make(chan []byte, depth+2)
 	for range cap(free) {
 		free <- make([]byte, bufferSize)
@@ -173,8 +173,8 @@ func copyOut(r io.Reader, p *scanned, send func([]byte, func()) error) error {
 			return err
 		}
 	}
-	if p.header.Compression != index.Uncompressed && size > 0 {
-		p.spans = []index.Span{{OutLen: size, Sum: sum.Sum64()}} // judge knows the rest
+	if l.Compression != index.Uncompressed && size > 0 {
+		l.Spans = []index.Span{{OutLen: size, Sum: sum.Sum64()}} // completeWhole knows the rest
 	}
 	return nil
 }

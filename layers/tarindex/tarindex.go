@@ -1,10 +1,10 @@
-// Package scan reads a layer's tar into the builder of its index.
+// Package tarindex reads a layer's tar into the builder of its index.
 //
 // archive/tar understands the dialects; what it does not tell is added here:
 // where in the stream the content of a file lies. Content itself is skipped, so
 // that memory does not grow with the sizes that a tar claims; headers are
 // limited to 1 MiB each by archive/tar.
-package scan
+package tarindex
 
 import (
 	"archive/tar"
