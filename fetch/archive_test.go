@@ -19,6 +19,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/internal/testregistry"
+	"github.com/peelfs/peelfs/internal/testregistryv1"
 )
 
 const fixture = "../testdata/fixture"
@@ -136,7 +137,100 @@ func TestDockerArchive(t *testing.T) {
 	}
 	wantErr(t, c, "docker-archive:"+file, errkind.Invalid, "2 images", "app:1")
 	wantErr(t, c, "docker-archive:"+file+":nosuch", errkind.NotFound, "app:1")
-	wantErr(t, c, "docker-archive:"+file+"@"+digest.FromString("x").String(), errkind.Invalid, "2 images")
+	wantErr(t, c, "docker-archive:"+file+"@"+digest.FromString("x").String(), errkind.NotFound, "app:1")
+	for _, name := range []string{"@" + img.Digest.String(), ":nosuch@" + img.Digest.String()} {
+		if got := resolve(t, c, "docker-archive:"+file+name); got.Digest != img.Digest || len(got.Layers) != 3 {
+			t.Errorf("%s is %s", name, got.Digest)
+		}
+	}
+	if got := resolve(t, c, "docker-archive:"+file+":app:1@"+id); got.Digest.String() != id {
+		t.Errorf("the tag of another image and %s are %s", id, got.Digest)
+	}
+}
+
+// An image has a digest whatever the file of its configuration is called, and by
+// any algorithm. Looking for it reads no more than the archive has.
+func TestDockerArchiveByDigest(t *testing.T) {
+	var s dockerSave
+	a := string(layerA)
+	s.file("/a.tar", a)
+	var ids []string
+	for i := range 3 {
+		ids = append(ids, s.image(nil, []string{a, a}[:1+i%2], []string{"/a.tar", "a.tar"}[:1+i%2]...))
+	}
+	for i := range s.manifest { // names that say nothing
+		name := fmt.Sprintf("config%d", i)
+		s.entries = append(s.entries, tartest.Link(name, s.manifest[i]["Config"].(string)))
+		s.manifest[i]["Config"] = "/" + name
+	}
+	for range 5000 { // and a list without end of what it is not
+		s.manifest = append([]map[string]any{{"Config": "a.tar", "Layers": []string{}}}, s.manifest...)
+	}
+	file := s.write(t, "x.tar")
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	for i, id := range ids {
+		if got := resolve(t, c, "docker-archive:"+file+"@"+id); got.Digest.String() != id || len(got.Layers) != 1+i%2 {
+			t.Errorf("image %d is %s", i, got.Digest)
+		}
+	}
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := bytes.Index(raw, []byte(`{"created"`))
+	if at < 0 {
+		at = bytes.Index(raw, []byte(`{"architecture"`))
+	}
+	config := raw[at : at+bytes.IndexByte(raw[at:], 0)]
+	want := digest.SHA512.FromBytes(config)
+	if got := resolve(t, c, "docker-archive:"+file+"@"+want.String()); got.Digest != want {
+		t.Errorf("by sha512: %s", got.Digest)
+	}
+	wantErr(t, c, "docker-archive:"+file+"@"+digest.SHA512.FromString("x").String(), errkind.NotFound)
+}
+
+func TestOldArchiveByDigest(t *testing.T) {
+	id := strings.Repeat("b", 64)
+	image := testregistryv1.Image{ID: id, JSON: []byte(`{"id":"` + id + `"}`), Layer: layerA}
+	other := testregistryv1.Image{ID: strings.Repeat("a", 64), JSON: []byte(`{"id":"` + strings.Repeat("a", 64) + `"}`), Layer: layerB}
+	var buf bytes.Buffer
+	if err := testregistryv1.Save(&buf, "", map[string]map[string]string{"app": {"1": id}}, image, other); err != nil {
+		t.Fatal(err)
+	}
+	file := writeFile(t, filepath.Join(t.TempDir(), "old.tar"), buf.String(), 0o644)
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	for _, name := range []string{"app:1", strings.Repeat("a", 12)} {
+		img := resolve(t, c, "docker-archive:"+file+":"+name)
+		if got := resolve(t, c, "docker-archive:"+file+"@"+img.Digest.String()); got.OldID != img.OldID {
+			t.Errorf("%s is %s", img.Digest, got.OldID)
+		}
+	}
+	wantErr(t, c, "docker-archive:"+file+"@"+digest.FromString("x").String(), errkind.NotFound, "app:1")
+}
+
+// Layers of archives are recognised as layers of registries are.
+func TestLayersOfArchivesInEveryCompression(t *testing.T) {
+	var s dockerSave
+	a := string(layerA)
+	skip := "\x5a\x2a\x4d\x18\x05\x00\x00\x00skip!"
+	odd := string(tartest.Of(tartest.File("\x1f\x8bname", "x")))
+	s.image([]string{"app:1"}, []string{a, a, odd},
+		s.file("zstd", skip+string(testregistry.Compress(layerA, testregistry.Zstd))), s.file("gzip", string(testregistry.Compress(layerA, testregistry.Gzip))), s.file("odd", odd))
+	img := resolve(t, newClient(t, Config{CacheDir: t.TempDir()}), "docker-archive:"+s.write(t, "x.tar"))
+	for i, want := range []string{ocispec.MediaTypeImageLayerZstd, ocispec.MediaTypeImageLayerGzip, ocispec.MediaTypeImageLayer} {
+		if got := img.Layers[i].Descriptor.MediaType; got != want {
+			t.Errorf("layer %d is %s", i, got)
+		}
+	}
+}
+
+// Lists that would need many times their length in memory are refused.
+func TestListsWithoutEnd(t *testing.T) {
+	list := "[" + strings.Repeat("{},", 1<<19) + "{}]"
+	file := writeFile(t, filepath.Join(t.TempDir(), "x.tar"), string(tartest.Of(tartest.File("manifest.json", list))), 0o644)
+	wantErr(t, newClient(t, Config{}), "docker-archive:"+file, errkind.Unsupported, "manifest.json", "parts")
+	file = writeFile(t, filepath.Join(t.TempDir(), "x.tar"), string(tartest.Of(tartest.File("index.json", `{"manifests":`+list+`}`))), 0o644)
+	wantErr(t, newClient(t, Config{}), "oci-archive:"+file, errkind.Unsupported, "parts")
 }
 
 func TestArchivesThatAreNotRight(t *testing.T) {

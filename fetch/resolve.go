@@ -367,12 +367,9 @@ func (c *Client) dockerArchive(ctx context.Context, ref Reference) (*Image, erro
 	var img *Image
 	switch {
 	case errors.Is(err, archive.ErrNoManifest):
-		img, err = oldArchive(ctx, f, ref.Name(), name, err)
+		img, err = oldArchive(ctx, f, ref, name, err)
 	case err == nil:
-		img, err = a.Image(ctx, name)
-	}
-	if err == nil && ref.Digest() != "" && ref.Digest() != img.Digest {
-		err = errkind.New(errkind.NotFound, "the archive holds %s and not %s", img.Digest, ref.Digest())
+		img, err = a.Image(ctx, name, ref.Digest())
 	}
 	return img, err
 }
@@ -397,13 +394,13 @@ func (c *Client) archiveNames(ctx context.Context, ref Reference) ([]string, err
 
 // oldArchive resolves what docker saved before manifest.json came. Where nothing
 // of that is there either, why is the answer.
-func oldArchive(ctx context.Context, f *tarfile.File, label, name string, why error) (*Image, error) {
-	old, err := archive.OpenOld(f, label)
+func oldArchive(ctx context.Context, f *tarfile.File, ref Reference, name string, why error) (*Image, error) {
+	old, err := archive.OpenOld(f, ref.Name())
 	if errkind.Is(err, errkind.Invalid) {
 		return nil, why
 	}
 	if err != nil {
 		return nil, err
 	}
-	return old.Image(ctx, name)
+	return old.Image(ctx, name, ref.Digest())
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tarstream"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/soci"
 	"github.com/peelfs/peelfs/layers/stream"
@@ -102,7 +103,7 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 		return nil, err
 	}
 	defer body.Close()
-	head := make([]byte, stream.MagicLen)
+	head := make([]byte, tarstream.HeadSize)
 	n, err := io.ReadFull(body, head)
 	if err != nil || stream.CompressionOf(head[:n]) != index.Gzip {
 		return nil, errkind.New(errkind.Unsupported, "it is not compressed by gzip")

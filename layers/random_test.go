@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
+	"github.com/peelfs/peelfs/internal/tarstream"
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/stream"
@@ -133,7 +134,7 @@ func decodeAll(t *testing.T, blob []byte) []byte {
 	t.Helper()
 	var r io.Reader = bytes.NewReader(blob)
 	var err error
-	switch stream.CompressionOf(blob[:stream.MagicLen]) {
+	switch stream.CompressionOf(blob[:min(len(blob), tarstream.HeadSize)]) {
 	case index.Gzip:
 		r, err = gzip.NewReader(r)
 	case index.Zstd:

@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +18,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/manifest"
 	"github.com/peelfs/peelfs/fetch/tarfile"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tarstream"
 )
 
 // saveManifest is the file that "docker save" writes since 1.10.
@@ -56,6 +56,9 @@ func OpenDocker(files *tarfile.File, label string) (*Docker, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := manifest.CheckParts(raw); err != nil {
+		return nil, errkind.New(errkind.Of(err), "%s in %s: %w", saveManifest, label, err)
+	}
 	var entries []json.RawMessage
 	if err := json.Unmarshal(raw, &entries); err != nil {
 		return nil, errkind.New(errkind.Corrupt, "%s in %s: %w", saveManifest, label, err)
@@ -70,12 +73,17 @@ func OpenDocker(files *tarfile.File, label string) (*Docker, error) {
 	return d, nil
 }
 
-// Image finds an image by a name, a tag, the beginning of its ID, or @N for the
-// Nth; the empty name is for an archive of one image. The image's digest is that
-// of its configuration, which is what docker calls the image ID: an archive has
-// no manifest that a registry would know.
-func (d *Docker) Image(ctx context.Context, name string) (*image.Image, error) {
-	s, err := d.find(name)
+// Image finds an image by its digest, if that is not "", or else by a name, a
+// tag, the beginning of its ID, or @N for the Nth; the empty name is for an
+// archive of one image. The image's digest is that of its configuration, which is
+// what docker calls the image ID: an archive has no manifest that a registry would
+// know.
+func (d *Docker) Image(ctx context.Context, name string, want digest.Digest) (*image.Image, error) {
+	find := func() (saved, error) { return d.find(name) }
+	if want != "" {
+		find = func() (saved, error) { return d.byDigest(ctx, want) }
+	}
+	s, err := find()
 	if err != nil {
 		return nil, err
 	}
@@ -83,11 +91,14 @@ func (d *Docker) Image(ctx context.Context, name string) (*image.Image, error) {
 	if err != nil {
 		return nil, errkind.New(errkind.Of(err), "configuration: %w", err)
 	}
+	id := digest.FromBytes(config)
+	if want != "" {
+		id = want
+	}
 	parsed, err := manifest.ParseConfig(config, len(s.Layers))
 	if err != nil {
 		return nil, err
 	}
-	id := digest.FromBytes(config)
 	img := &image.Image{
 		Digest: id, ManifestDigest: id, MediaType: manifest.DockerManifest,
 		RawManifest: s.raw, RawConfig: config, Config: parsed,
@@ -142,14 +153,10 @@ func blobDigest(name string) digest.Digest {
 	return d
 }
 
-var magics = []struct{ suffix, magic string }{
-	{"+gzip", "\x1f\x8b"}, {"+zstd", "\x28\xb5\x2f\xfd"}, {"+bzip2", "BZh"}, {"+xz", "\xfd7zXZ\x00"},
-}
-
 // compression is the suffix of the media type that the first bytes call for.
 func compression(ctx context.Context, blob image.Blob) (string, error) {
 	size, _ := blob.Size()
-	body, _, err := blob.ReadRange(ctx, 0, min(size, 6))
+	body, _, err := blob.ReadRange(ctx, 0, min(size, tarstream.HeadSize))
 	if err != nil {
 		return "", err
 	}
@@ -158,10 +165,8 @@ func compression(ctx context.Context, blob image.Blob) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, m := range magics {
-		if bytes.HasPrefix(head, []byte(m.magic)) {
-			return m.suffix, nil
-		}
+	if packed := tarstream.Detect(head); packed != tarstream.None {
+		return "+" + packed.String(), nil
 	}
 	return "", nil
 }
@@ -192,6 +197,37 @@ func (d *Docker) find(name string) (saved, error) {
 		}
 	}
 	return saved{}, choices(errkind.New(errkind.NotFound, "%s has no image %q", d.label, name), d.Names())
+}
+
+// byDigest finds the image whose configuration has a digest. Those are looked at
+// first that are named so; each configuration is read once at most, and together
+// no more bytes than the archive has, whatever its list and its sparse members say.
+func (d *Docker) byDigest(ctx context.Context, want digest.Digest) (saved, error) {
+	if err := manifest.CheckDigest(want); err != nil {
+		return saved{}, errkind.Wrap(errkind.Invalid, err)
+	}
+	left, seen := d.files.Size(), map[string]bool{}
+	for _, named := range []bool{true, false} {
+		for _, s := range d.list {
+			target, err := d.files.Target(s.Config)
+			if err != nil || seen[target] || named && s.id() != want.Encoded() {
+				continue
+			}
+			seen[target] = true
+			raw, err := d.files.ReadFile(target, min(left, manifest.MaxConfig))
+			if err != nil {
+				continue // it is not the one, or the image cannot be used
+			}
+			if want.Algorithm().FromBytes(raw) == want {
+				return s, nil
+			}
+			left -= int64(len(raw))
+			if err := ctx.Err(); err != nil {
+				return saved{}, err
+			}
+		}
+	}
+	return saved{}, choices(errkind.New(errkind.NotFound, "%s has no image of the digest %s", d.label, want), d.Names())
 }
 
 // id is the image's ID as the name of its configuration has it.

@@ -59,7 +59,7 @@ func OpenLayout(files Files, label string) (*Layout, error) {
 	}
 	x, err := manifest.ParseIndex(raw)
 	if err != nil {
-		return nil, errkind.New(errkind.Corrupt, "%s: %w", label, err)
+		return nil, errkind.New(errkind.Of(err), "%s: %w", label, err)
 	}
 	return &Layout{files: files, label: label, raw: raw, index: x}, nil
 }

@@ -14,6 +14,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/peelfs/peelfs/fetch/image"
+	"github.com/peelfs/peelfs/fetch/manifest"
 	"github.com/peelfs/peelfs/fetch/tarfile"
 	"github.com/peelfs/peelfs/fetch/v1image"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -134,9 +135,13 @@ func (o *Old) tops() []string {
 	return out
 }
 
-// Image finds an image by a name, a tag, an ID or the beginning of one; the empty
-// name is for an archive with one image.
-func (o *Old) Image(ctx context.Context, name string) (*image.Image, error) {
+// Image finds an image by its digest, if that is not "", or else by a name, a
+// tag, an ID or the beginning of one; the empty name is for an archive with one
+// image.
+func (o *Old) Image(ctx context.Context, name string, want digest.Digest) (*image.Image, error) {
+	if want != "" {
+		return o.byDigest(ctx, want)
+	}
 	id, err := o.find(name)
 	if err != nil {
 		return nil, err
@@ -146,6 +151,43 @@ func (o *Old) Image(ctx context.Context, name string) (*image.Image, error) {
 		return nil, err
 	}
 	return o.assemble(ctx, chain)
+}
+
+// byDigest finds the image with a digest among those that have a tag or are not
+// part of another. The digest is that of our own record of an image, so records
+// are made until it is met, and together no longer than the archive is.
+func (o *Old) byDigest(ctx context.Context, want digest.Digest) (*image.Image, error) {
+	if err := manifest.CheckDigest(want); err != nil {
+		return nil, errkind.Wrap(errkind.Invalid, err)
+	}
+	ids := o.tagged(func(string) bool { return true })
+	for _, id := range o.tops() {
+		if !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	left := o.files.Size()
+	for _, id := range ids {
+		chain, err := o.chain(id)
+		if err != nil {
+			continue
+		}
+		img, err := o.assemble(ctx, chain)
+		if err == nil && want.Algorithm().FromBytes(img.RawManifest) == want {
+			img.Digest, img.ManifestDigest = want, want
+			return img, nil
+		}
+		if err == nil {
+			left -= int64(len(img.RawManifest))
+		}
+		if left < 0 || ctx.Err() != nil {
+			break
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return nil, choices(errkind.New(errkind.NotFound, "%s has no image of the digest %s", o.label, want), o.Names())
 }
 
 func (o *Old) find(name string) (string, error) {

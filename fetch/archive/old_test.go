@@ -47,17 +47,17 @@ func TestOldNames(t *testing.T) {
 		t.Errorf("names %s", got)
 	}
 	for name, layers := range map[string]int{"x:1": 2, "2": 2, "reg:5000/y:1": 1, "bbbb": 2, "docker.io/library/x:2": 2} {
-		img, err := o.Image(t.Context(), name)
+		img, err := o.Image(t.Context(), name, "")
 		if err != nil || len(img.Layers) != layers {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, ambiguous := range []string{"", "1"} {
-		if _, err := o.Image(t.Context(), ambiguous); !errkind.Is(err, errkind.Invalid) {
+		if _, err := o.Image(t.Context(), ambiguous, ""); !errkind.Is(err, errkind.Invalid) {
 			t.Errorf("%q: %v", ambiguous, err)
 		}
 	}
-	if _, err := o.Image(t.Context(), "bbb"); !errkind.Is(err, errkind.NotFound) {
+	if _, err := o.Image(t.Context(), "bbb", ""); !errkind.Is(err, errkind.NotFound) {
 		t.Errorf("a prefix of three digits: %v", err)
 	}
 }
@@ -73,7 +73,7 @@ func FuzzOld(f *testing.F) {
 			return
 		}
 		for _, name := range o.Names() {
-			img, err := o.Image(t.Context(), name)
+			img, err := o.Image(t.Context(), name, "")
 			if err == nil && (len(img.Layers) == 0 || len(img.History) != len(img.Layers)) {
 				t.Fatalf("%s: %d layers, %d history entries", name, len(img.Layers), len(img.History))
 			}

@@ -7,6 +7,7 @@
 package manifest
 
 import (
+	"bytes"
 	"encoding/json"
 	"mime"
 	"strings"
@@ -25,6 +26,7 @@ const (
 	MaxManifest = 4 << 20
 	MaxConfig   = 8 << 20
 	maxLayers   = 4096
+	maxParts    = 1 << 18 // values of an index or another list of images
 )
 
 // Media types that image-spec does not name.
@@ -158,10 +160,22 @@ type Index struct {
 // ParseIndex reads an index that Detect recognised.
 func ParseIndex(raw []byte) (Index, error) {
 	var x Index
+	if err := CheckParts(raw); err != nil {
+		return Index{}, errkind.New(errkind.Of(err), "index: %w", err)
+	}
 	if err := json.Unmarshal(raw, &x); err != nil {
 		return Index{}, errkind.New(errkind.Corrupt, "index: %w", err)
 	}
 	return x, nil
+}
+
+// CheckParts refuses (Unsupported) a JSON document of so many parts that it would
+// need many times its length in memory: a list of empty objects, say.
+func CheckParts(raw []byte) error {
+	if n := bytes.Count(raw, []byte{','}); n > maxParts {
+		return errkind.New(errkind.Unsupported, "it has more than %d parts", maxParts)
+	}
+	return nil
 }
 
 // ParseImage reads an image manifest that Detect recognised, and refuses what is

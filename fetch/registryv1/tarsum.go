@@ -3,9 +3,6 @@ package registryv1
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
-	"compress/bzip2"
-	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -15,7 +12,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/ulikunitz/xz"
+	"github.com/peelfs/peelfs/internal/tarstream"
 )
 
 // tarSum is docker's checksum of a layer that depends on what is in the tar and
@@ -138,21 +135,14 @@ func (t *tarSum) total() string {
 	return t.version + "+sha256:" + hex.EncodeToString(all.Sum(nil))
 }
 
-// unpack undoes the compressions of the time, told by the first bytes.
+// unpack undoes the layer's compression, told by the first bytes.
 func unpack(layer io.Reader) (io.Reader, error) {
 	br := bufio.NewReader(layer)
-	magic, err := br.Peek(6)
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		return gzip.NewReader(br)
-	case bytes.HasPrefix(magic, []byte("BZh")):
-		return bzip2.NewReader(br), nil
-	case bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")):
-		return xz.NewReader(br)
-	case err != nil && err != io.EOF:
+	head, err := br.Peek(tarstream.HeadSize)
+	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	return br, nil
+	return tarstream.Detect(head).NewReader(br)
 }
 
 // tarSumming computes the checksum of what is written to it, in a goroutine that

@@ -98,7 +98,7 @@ var reserved = map[string][]string{
 	"github.com/hanwen/go-fuse":      {"fusefs"},
 	"github.com/spf13/cobra":         {"cmd"},
 	"oras.land/oras-go":              {"fetch"},
-	"github.com/ulikunitz/xz":        {"layers", "fetch"},
+	"github.com/ulikunitz/xz":        {"internal/tarstream"},
 	"github.com/moby/sys/mountinfo":  {"fusefs", "cmd"},
 	"github.com/google/flatbuffers":  {"layers", "fetch"},
 	"github.com/distribution":        {"fetch", "tagstore"},

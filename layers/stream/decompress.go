@@ -2,25 +2,18 @@ package stream
 
 import (
 	"bufio"
-	"bytes"
-	"compress/bzip2"
 	"context"
 	"errors"
 	"io"
 
-	kgzip "github.com/klauspost/compress/gzip"
-	"github.com/ulikunitz/xz"
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tarstream"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/inflate"
 	"github.com/peelfs/peelfs/layers/zframes"
 )
-
-// maxXzDict is the history that an xz layer may ask for, in bytes; xz -9 uses half
-// of it.
-const maxXzDict = 128 << 20
 
 // piece is a run of the tar on its way from the second stage to the third, which
 // releases it.
@@ -29,20 +22,17 @@ type piece struct {
 	release func()
 }
 
-// MagicLen is how many bytes tell the compressions apart.
-const MagicLen = 6
-
-// CompressionOf tells a blob's compression by its first bytes. Media types lie.
-func CompressionOf(magic []byte) index.Compression {
-	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
+// CompressionOf tells a blob's compression by its first tarstream.HeadSize bytes.
+// Media types lie.
+func CompressionOf(head []byte) index.Compression {
+	switch tarstream.Detect(head) {
+	case tarstream.Gzip:
 		return index.Gzip
-	case bytes.HasPrefix(magic, []byte{0x28, 0xb5, 0x2f, 0xfd}),
-		len(magic) >= 4 && magic[0]&0xf0 == 0x50 && bytes.Equal(magic[1:4], []byte{0x2a, 0x4d, 0x18}):
+	case tarstream.Zstd:
 		return index.Zstd
-	case bytes.HasPrefix(magic, []byte("BZh")):
+	case tarstream.Bzip2:
 		return index.Bzip2
-	case bytes.HasPrefix(magic, []byte{0xfd, '7', 'z', 'X', 'Z', 0}):
+	case tarstream.Xz:
 		return index.Xz
 	}
 	return index.Uncompressed
@@ -56,7 +46,7 @@ func Seekable(c index.Compression) bool { return c == index.Gzip || c == index.U
 // stage leaves alone until out is closed.
 func decompress(ctx context.Context, in io.Reader, l *Layer, out chan<- piece, other bool) error {
 	r := bufio.NewReaderSize(in, bufferSize)
-	magic, err := r.Peek(MagicLen)
+	head, err := r.Peek(tarstream.HeadSize)
 	if err != nil && err != io.EOF {
 		return err
 	}
@@ -68,7 +58,7 @@ func decompress(ctx context.Context, in io.Reader, l *Layer, out chan<- piece, o
 			return ctx.Err()
 		}
 	}
-	l.Compression = CompressionOf(magic)
+	l.Compression = CompressionOf(head)
 	switch {
 	case l.Compression == index.Gzip && !other:
 		return decompressGzip(r, l, send)
@@ -133,17 +123,18 @@ func pump[B buffer](next func() (B, error), send func([]byte, func()) error) err
 	}
 }
 
-// NewDecoder opens a blob of a compression for reading from its start.
+// NewDecoder opens a blob of a compression for reading from its start, by code
+// that the streaming pass does not use where there are two.
 func NewDecoder(c index.Compression, r io.Reader) (io.Reader, error) {
 	switch c {
 	case index.Gzip:
-		return kgzip.NewReader(r)
+		return tarstream.Gzip.NewReader(r)
 	case index.Zstd:
 		return zframes.NewReader(r, zframes.Options{}), nil
 	case index.Bzip2:
-		return bzip2.NewReader(r), nil
+		return tarstream.Bzip2.NewReader(r)
 	case index.Xz:
-		return xz.ReaderConfig{DictCap: maxXzDict}.NewReader(r)
+		return tarstream.Xz.NewReader(r)
 	}
 	return r, nil
 }

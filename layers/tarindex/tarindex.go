@@ -1,20 +1,17 @@
 // Package tarindex reads a layer's tar into the builder of its index.
 //
-// archive/tar understands the dialects; what it does not tell is added here:
-// where in the stream the content of a file lies. Content itself is skipped, so
-// that memory does not grow with the sizes that a tar claims; headers are
-// limited to 1 MiB each by archive/tar.
+// Package tarstream reads the entries; here they become records, and what an
+// index cannot hold is refused.
 package tarindex
 
 import (
 	"archive/tar"
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"strings"
 
-	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tarstream"
 	"github.com/peelfs/peelfs/layers/index"
 )
 
@@ -25,28 +22,23 @@ import (
 // A stream that is no tar, or ends within an entry, is Corrupt; errors of r and
 // of b keep their kind. An empty stream is an empty layer.
 func Tar(r io.Reader, b *index.Builder) error {
-	src := newSource(r)
-	tr := tar.NewReader(src)
-	s := scanner{src: src, b: b}
+	tr := tarstream.NewReader(r)
+	s := scanner{b: b}
 	for {
-		src.record()
-		hdr, err := tr.Next()
-		switch {
-		case err == io.EOF && src.err == nil:
+		e, err := tr.Next()
+		if err == io.EOF {
 			return nil
-		case src.err != nil:
-			return fmt.Errorf("read layer at byte %d: %w", src.pos, src.err)
-		case err != nil && !(errors.Is(err, tar.ErrInsecurePath) && hdr != nil):
-			return errkind.New(errkind.Corrupt, "layer is not a valid tar at byte %d: %w", src.pos, err)
 		}
-		if err := s.add(hdr); err != nil {
-			return err
+		if err == nil {
+			err = s.add(e)
+		}
+		if err != nil {
+			return fmt.Errorf("layer: %w", err)
 		}
 	}
 }
 
 type scanner struct {
-	src    *source
 	b      *index.Builder
 	xattrs []index.Xattr
 }
@@ -58,7 +50,7 @@ var kinds = map[byte]index.Kind{
 	tar.TypeChar: index.Char, tar.TypeBlock: index.Block, tar.TypeFifo: index.Fifo,
 }
 
-func (s *scanner) add(hdr *tar.Header) error {
+func (s *scanner) add(hdr tarstream.Entry) error {
 	if hdr.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
@@ -73,13 +65,15 @@ func (s *scanner) add(hdr *tar.Header) error {
 		Mode: uint32(hdr.Mode & 0o7777), UID: uint32(hdr.Uid), GID: uint32(hdr.Gid),
 		Sec: hdr.ModTime.Unix(), Nsec: uint32(hdr.ModTime.Nanosecond()),
 		Major: uint32(hdr.Devmajor), Minor: uint32(hdr.Devminor),
-		Xattrs: s.xattrsOf(hdr),
+		Xattrs: s.xattrsOf(hdr.Header),
 	}
 	if r.Kind == index.File {
-		var err error
-		r.Size, r.Data = hdr.Size, s.src.pos
-		if r.Extents, err = extentsOf(hdr, s.src.tail, s.src.pos); err != nil {
-			return errkind.New(errkind.Corrupt, "sparse file %.200q: %w", hdr.Name, err)
+		r.Size, r.Data = hdr.Size, hdr.Data
+		if hdr.Extents != nil {
+			r.Extents = make([]index.Extent, len(hdr.Extents))
+		}
+		for i, e := range hdr.Extents {
+			r.Extents[i] = index.Extent(e)
 		}
 	}
 	return s.b.Add(r)

@@ -1,4 +1,4 @@
-package tarindex
+package tarstream
 
 import (
 	"archive/tar"
@@ -6,8 +6,6 @@ import (
 	"math"
 	"strconv"
 	"strings"
-
-	"github.com/peelfs/peelfs/layers/index"
 )
 
 // archive/tar reads sparse files but keeps their maps to itself. Four formats
@@ -34,7 +32,7 @@ var errNoMap = errors.New("its map is not where it should be")
 
 // extentsOf returns the extents of a sparse file, nil for any other file. tail
 // is what was read before the content at offset data.
-func extentsOf(hdr *tar.Header, tail []byte, data int64) ([]index.Extent, error) {
+func extentsOf(hdr *tar.Header, tail []byte, data int64) ([]Extent, error) {
 	var numbers []int64
 	var ok bool
 	rec := hdr.PAXRecords
@@ -56,10 +54,10 @@ func extentsOf(hdr *tar.Header, tail []byte, data int64) ([]index.Extent, error)
 }
 
 // extents makes pairs of offset and length extents of data. It never is nil.
-func extents(numbers []int64, data int64) ([]index.Extent, error) {
-	list := make([]index.Extent, 0, len(numbers)/2)
+func extents(numbers []int64, data int64) ([]Extent, error) {
+	list := make([]Extent, 0, len(numbers)/2)
 	for ; len(numbers) > 0; numbers = numbers[2:] {
-		e := index.Extent{Logical: numbers[0], Data: data, Len: numbers[1]}
+		e := Extent{Logical: numbers[0], Data: data, Len: numbers[1]}
 		if e.Len < 0 || e.Len > math.MaxInt64-data {
 			return nil, errNoMap
 		}

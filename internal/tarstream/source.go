@@ -1,4 +1,4 @@
-package tarindex
+package tarstream
 
 import (
 	"errors"
