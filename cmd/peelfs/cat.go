@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/peelfs/peelfs/layers/query"
 	"github.com/peelfs/peelfs/layers/unpack"
 )
 
@@ -39,7 +40,7 @@ func cat(ctx context.Context, c *output.Console, look *looker, arg string) error
 	if err != nil {
 		return err
 	}
-	e.Path = path // as it was named
+	e = query.At(path, e.Attr) // as it was named
 	if err := needFile(ref, e); err != nil {
 		return err
 	}

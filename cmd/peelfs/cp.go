@@ -96,7 +96,7 @@ func destination(dest string, jobs []copyJob) (string, []copyJob, error) {
 	case len(jobs) > 1:
 		return "", nil, errkind.New(errkind.Invalid, "%s is no directory, and several things are to be copied there", dest)
 	case jobs[0].from.IsDir() && err == nil:
-		return "", nil, errkind.New(errkind.Invalid, "%s is a file, and %s a directory", dest, jobs[0].from.Path)
+		return "", nil, errkind.New(errkind.Invalid, "%s is a file, and %s a directory", dest, jobs[0].from.Path())
 	case !jobs[0].from.IsDir() && strings.HasSuffix(dest, "/"):
 		return "", nil, errkind.WithHint(errkind.New(errkind.Invalid, "there is no directory %s", dest), "make it with: mkdir %s", dest)
 	}

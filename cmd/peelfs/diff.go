@@ -171,7 +171,7 @@ type printer struct {
 
 func (p *printer) object(ctx context.Context, c query.Change) error {
 	d := difference{Change: changeWord(c), Aspects: c.Aspects}
-	d.Path, d.PathBytes = text(c.Path)
+	d.Path, d.PathBytes = text(c.Path())
 	for _, side := range []struct {
 		from *query.Entry
 		st   *stack
@@ -213,10 +213,10 @@ func (p *printer) line(ctx context.Context, c query.Change) error {
 		return err
 	}
 	if p.flags.null {
-		_, err = p.WriteString(letter + " " + c.Path + "\x00")
+		_, err = p.WriteString(letter + " " + c.Path() + "\x00")
 		return err
 	}
-	_, err = p.WriteString(p.Paint(colour, letter+" "+p.Name(c.Path)) + details + "\n")
+	_, err = p.WriteString(p.Paint(colour, letter+" "+p.Name(c.Path())) + details + "\n")
 	return err
 }
 

@@ -25,7 +25,7 @@ type diffStat struct {
 
 // count takes one change into account.
 func (p *printer) count(_ context.Context, c query.Change) error {
-	rest := strings.TrimPrefix(strings.TrimPrefix(c.Path, strings.TrimSuffix(p.root, "/")), "/")
+	rest := strings.TrimPrefix(strings.TrimPrefix(c.Path(), strings.TrimSuffix(p.root, "/")), "/")
 	name, _, inside := strings.Cut(rest, "/")
 	dir := strings.TrimSuffix(p.root, "/") + "/" + name
 	isDir := c.Old != nil && c.Old.IsDir() || c.New != nil && c.New.IsDir()

@@ -81,7 +81,7 @@ func du(ctx context.Context, c *output.Console, s *session, arg string, f duFlag
 		}
 		if inJSON {
 			row := duRow{Type: t.Attr.Kind.String(), Bytes: t.Bytes, Files: t.Files, Entries: t.Entries}
-			row.Path, row.PathBytes = text(t.Path)
+			row.Path, row.PathBytes = text(t.Path())
 			return list.Add(row)
 		}
 		return f.line(out, t)
@@ -97,7 +97,7 @@ func (f duFlags) line(out *output.Screen, t query.Total) error {
 	if f.null {
 		end = "\x00"
 	}
-	_, err := fmt.Fprintf(out, "%10s  %s%s", sizes(f.human)(t.Bytes), paint(out, t.Entry, out.Name(t.Path)), end)
+	_, err := fmt.Fprintf(out, "%10s  %s%s", sizes(f.human)(t.Bytes), paint(out, t.Entry, out.Name(t.Path())), end)
 	return err
 }
 

@@ -40,7 +40,7 @@ func entryOf(ctx context.Context, v *view.View, e query.Entry) (entry, error) {
 		Type: a.Kind.String(), Mode: fmt.Sprintf("%04o", a.Mode), UID: a.UID, GID: a.GID, Size: a.Size,
 		MTime: timestamp(a), Links: a.Nlink, Layer: v.LayerOf(a.Ino), Major: a.Major, Minor: a.Minor,
 	}
-	out.Path, out.PathBytes = text(e.Path)
+	out.Path, out.PathBytes = text(e.Path())
 	if a.Kind != index.Symlink {
 		return out, nil
 	}

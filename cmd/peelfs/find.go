@@ -176,7 +176,7 @@ func (f findFlags) print(out *output.Screen, e query.Entry) error {
 	if f.null {
 		end = "\x00"
 	}
-	_, err := out.WriteString(paint(out, e, out.Name(e.Path)) + end)
+	_, err := out.WriteString(paint(out, e, out.Name(e.Path())) + end)
 	return err
 }
 

@@ -118,9 +118,9 @@ func needFile(ref string, e query.Entry) error {
 	case index.File:
 		return nil
 	case index.Dir:
-		return errkind.WithHint(errkind.New(errkind.Invalid, "%s: %s is a directory", ref, e.Path), "list it with: peelfs ls %s:%s", ref, e.Path)
+		return errkind.WithHint(errkind.New(errkind.Invalid, "%s: %s is a directory", ref, e.Path()), "list it with: peelfs ls %s:%s", ref, e.Path())
 	}
-	return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, e.Path, noun(e.Attr.Kind))
+	return errkind.New(errkind.Invalid, "%s: %s is a %s", ref, e.Path(), noun(e.Attr.Kind))
 }
 
 // noun is what people call a kind.

@@ -90,11 +90,11 @@ type lister struct {
 
 func (l *lister) list(ctx context.Context, arg string, e query.Entry) error {
 	if !e.IsDir() || l.flags.directory {
-		return l.entries(ctx, func(visit query.Visit) error { return visit(e) }, func(e query.Entry) string { return e.Path })
+		return l.entries(ctx, func(visit query.Visit) error { return visit(e) }, query.Entry.Path)
 	}
 	heading := arg
 	if l.flags.recursive {
-		heading = e.Path
+		heading = e.Path()
 	}
 	if err := l.dir(ctx, heading, e); err != nil || !l.flags.recursive {
 		return err
@@ -103,7 +103,7 @@ func (l *lister) list(ctx context.Context, arg string, e query.Entry) error {
 		if sub.Depth == 0 || !sub.IsDir() {
 			return nil
 		}
-		return l.dir(ctx, sub.Path, sub)
+		return l.dir(ctx, sub.Path(), sub)
 	})
 }
 
@@ -118,7 +118,7 @@ func (l *lister) dir(ctx context.Context, heading string, e query.Entry) error {
 	l.blank = true
 	name := query.Entry.Name
 	if l.flags.null && l.flags.recursive {
-		name = func(e query.Entry) string { return e.Path }
+		name = query.Entry.Path
 	}
 	return l.entries(ctx, func(visit query.Visit) error { return l.walker.Children(ctx, e, visit) }, name)
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/view"
+	"github.com/peelfs/peelfs/layers/query"
 )
 
 func pullCommand(a *app) *cobra.Command {
@@ -149,7 +149,8 @@ func (st *stack) fill(ctx context.Context) error {
 // fillPaths fetches the contents of the files at and below paths.
 func (st *stack) fillPaths(ctx context.Context, paths []string) error {
 	buf := make([]byte, 1<<20)
-	read := func(_ string, at view.Attr) error {
+	read := func(e query.Entry) error {
+		at := e.Attr
 		for off := int64(0); at.Kind == index.File && off < at.Size; off += int64(len(buf)) {
 			if _, err := st.view.ReadAt(ctx, at.Ino, buf, off); err != nil {
 				return err
@@ -158,16 +159,11 @@ func (st *stack) fillPaths(ctx context.Context, paths []string) error {
 		return nil
 	}
 	for _, p := range paths {
-		at, err := st.view.Resolve(ctx, p, true)
+		from, err := query.Find(ctx, st.view, p, true)
 		if err != nil {
 			return err
 		}
-		if at.Kind != index.Dir {
-			err = read(p, at)
-		} else {
-			err = st.view.Walk(ctx, p, read)
-		}
-		if err != nil {
+		if err := query.Walk(ctx, st.view, from, read); err != nil {
 			return err
 		}
 	}

@@ -98,7 +98,7 @@ func (st *stack) top(ctx context.Context, n int) (*topReport, error) {
 	r := &topReport{Layers: st.duRows(usage), Directories: []duRow{}, Files: []entry{}, Hidden: []hiddenFile{}}
 	for _, t := range dirs {
 		row := duRow{Type: t.Attr.Kind.String(), Bytes: t.Own.Bytes, Files: t.Own.Files, Entries: t.Own.Entries}
-		row.Path, row.PathBytes = text(t.Path)
+		row.Path, row.PathBytes = text(t.Path())
 		r.Directories = append(r.Directories, row)
 	}
 	for _, f := range files {
@@ -113,7 +113,7 @@ func (st *stack) top(ctx context.Context, n int) (*topReport, error) {
 			continue
 		}
 		f := hiddenFile{Size: h.Size, Layer: h.Layer, By: h.By, Duplicated: h.Again}
-		f.Path, f.PathBytes = text(h.Path)
+		f.Path, f.PathBytes = text(h.Path())
 		r.Hidden = append(r.Hidden, f)
 	}
 	return r, nil

@@ -126,7 +126,7 @@ func (d *drawing) line(ctx context.Context, e query.Entry) error {
 	shown := e.Name()
 	switch {
 	case e.Depth == 0:
-		shown = e.Path
+		shown = e.Path()
 	case e.IsDir():
 		d.dirs++
 	default:

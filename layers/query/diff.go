@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -49,9 +50,16 @@ const (
 // Change is one path in which two trees differ. Old is nil for what was added,
 // New for what was removed.
 type Change struct {
-	Path     string
 	Old, New *Entry
 	Aspects  []Aspect
+}
+
+// Path is the path in which the trees differ, as Entry.Path.
+func (c Change) Path() string {
+	if c.New != nil {
+		return c.New.Path()
+	}
+	return c.Old.Path()
 }
 
 // Comparison compares two trees.
@@ -101,78 +109,117 @@ func (c *Comparison) only(ctx context.Context, a, b *Entry, tell func(Change) er
 	}
 	return Walk(ctx, v, *from, func(e Entry) error {
 		if b != nil {
-			return tell(Change{Path: e.Path, New: &e})
+			return tell(Change{New: &e})
 		}
-		return tell(Change{Path: e.Path, Old: &e})
+		return tell(Change{Old: &e})
 	})
 }
 
-// pair compares what both sides have at a path.
+// pair compares what both sides have at a path, and all that is below it.
 func (c *Comparison) pair(ctx context.Context, a, b Entry, tell func(Change) error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	aspects, err := c.aspects(ctx, a, b)
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.Path, err)
-	}
-	if len(aspects) > 0 {
-		if err := tell(Change{Path: a.Path, Old: &a, New: &b, Aspects: aspects}); err != nil {
+	var open []*both
+	for more := true; more; {
+		below, err := c.objects(ctx, a, b, tell)
+		if err != nil {
 			return err
 		}
-	}
-	switch {
-	case a.IsDir() && b.IsDir():
-		return c.directories(ctx, a, b, tell)
-	case a.IsDir():
-		return Walker{View: c.A.View}.Children(ctx, a, func(e Entry) error { return c.only(ctx, &e, nil, tell) })
-	case b.IsDir():
-		return Walker{View: c.B.View}.Children(ctx, b, func(e Entry) error { return c.only(ctx, nil, &e, tell) })
+		if below != nil {
+			open = append(open, below)
+		}
+		for more = false; len(open) > 0 && !more; {
+			if a, b, more, err = open[len(open)-1].nextPair(ctx, c, tell); err != nil {
+				return err
+			}
+			if !more {
+				open = open[:len(open)-1]
+			}
+		}
 	}
 	return nil
 }
 
-// directories goes through two listings side by side.
-func (c *Comparison) directories(ctx context.Context, a, b Entry, tell func(Change) error) error {
-	la, err := c.A.View.ReadDir(ctx, a.Attr.Ino)
-	if err != nil {
-		return fmt.Errorf("%s: %w", a.Path, err)
+// objects compares two objects, and tells what is in one that is a directory
+// where the other is none. If both are directories it opens them.
+func (c *Comparison) objects(ctx context.Context, a, b Entry, tell func(Change) error) (*both, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
 	}
-	lb, err := c.B.View.ReadDir(ctx, b.Attr.Ino)
+	aspects, err := c.aspects(ctx, a, b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", b.Path, err)
+		return nil, fmt.Errorf("%s: %w", a.Path(), err)
 	}
-	for i, j := 0, 0; i < la.Len() || j < lb.Len(); {
+	if len(aspects) > 0 {
+		if err := tell(Change{Old: &a, New: &b, Aspects: aspects}); err != nil {
+			return nil, err
+		}
+	}
+	inA, inB := Walker{View: c.A.View}, Walker{View: c.B.View}
+	switch {
+	case a.IsDir() && b.IsDir():
+		return openBoth(ctx, inA, inB, a, b)
+	case a.IsDir():
+		return nil, inA.Children(ctx, a, func(e Entry) error { return c.only(ctx, &e, nil, tell) })
+	case b.IsDir():
+		return nil, inB.Children(ctx, b, func(e Entry) error { return c.only(ctx, nil, &e, tell) })
+	}
+	return nil, nil
+}
+
+// both is a directory of each side, gone through side by side.
+type both struct {
+	a, b     *listing
+	ea, eb   Entry // the children that come next
+	okA, okB bool  // there are such
+}
+
+func openBoth(ctx context.Context, inA, inB Walker, a, b Entry) (*both, error) {
+	la, err := inA.list(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	lb, err := inB.list(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	d := &both{a: la, b: lb}
+	d.ea, d.okA = la.next()
+	d.eb, d.okB = lb.next()
+	return d, nil
+}
+
+// nextPair returns the next children that have one name, and tells what comes
+// before them on one side alone.
+func (d *both) nextPair(ctx context.Context, c *Comparison, tell func(Change) error) (a, b Entry, ok bool, err error) {
+	for d.okA || d.okB {
 		order := 0
 		switch {
-		case i == la.Len():
+		case !d.okA:
 			order = 1
-		case j == lb.Len():
+		case !d.okB:
 			order = -1
 		default:
-			order = bytes.Compare(la.Name(i), lb.Name(j))
+			order = strings.Compare(d.ea.Name(), d.eb.Name())
 		}
-		switch {
-		case order < 0:
-			e := childOf(a, la, i)
-			err = c.only(ctx, &e, nil, tell)
-		case order > 0:
-			e := childOf(b, lb, j)
-			err = c.only(ctx, nil, &e, tell)
-		default:
-			err = c.pair(ctx, childOf(a, la, i), childOf(b, lb, j), tell)
-		}
-		if err != nil {
-			return err
-		}
+		a, b = d.ea, d.eb
 		if order <= 0 {
-			i++
+			d.ea, d.okA = d.a.next()
 		}
 		if order >= 0 {
-			j++
+			d.eb, d.okB = d.b.next()
+		}
+		switch {
+		case order == 0:
+			return a, b, true, nil
+		case order < 0:
+			err = c.only(ctx, &a, nil, tell)
+		default:
+			err = c.only(ctx, nil, &b, tell)
+		}
+		if err != nil {
+			return a, b, false, err
 		}
 	}
-	return nil
+	return a, b, false, nil
 }
 
 // aspects are in what two objects differ.

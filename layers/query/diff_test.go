@@ -20,11 +20,11 @@ func changes(t testing.TB, c Comparison, path string) []string {
 	err := c.Diff(t.Context(), path, func(c Change) error {
 		switch {
 		case c.Old == nil:
-			out = append(out, "A "+c.Path)
+			out = append(out, "A "+c.Path())
 		case c.New == nil:
-			out = append(out, "D "+c.Path)
+			out = append(out, "D "+c.Path())
 		default:
-			out = append(out, fmt.Sprintf("C %s %v", c.Path, c.Aspects))
+			out = append(out, fmt.Sprintf("C %s %v", c.Path(), c.Aspects))
 		}
 		return nil
 	})

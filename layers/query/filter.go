@@ -44,7 +44,7 @@ func Path(pattern string) (Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func(e Entry) bool { return match(strings.ReplaceAll(e.Path, "/", stand)) }, nil
+	return func(e Entry) bool { return match(strings.ReplaceAll(e.Path(), "/", stand)) }, nil
 }
 
 func glob(pattern string, fold bool) (func(string) bool, error) {

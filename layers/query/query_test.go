@@ -24,7 +24,7 @@ func TestWalk(t *testing.T) {
 	walk := func(w Walker, visit Visit) string {
 		var out []string
 		err := w.Walk(t.Context(), root(t, v), func(e Entry) error {
-			s := fmt.Sprintf("%s:%d", e.Path, e.Depth)
+			s := fmt.Sprintf("%s:%d", e.Path(), e.Depth)
 			if e.Last {
 				s += "."
 			}
@@ -46,13 +46,13 @@ func TestWalk(t *testing.T) {
 		{func(e Entry) bool { return e.Name() != "z" && e.Name() != ".x" }, all, "/:0. /a:1 /a/b:2. /a/b/c:3. /b:1."},
 		{func(e Entry) bool { return e.IsDir() }, all, "/:0. /a:1. /a/b:2."},
 		{nil, func(e Entry) error {
-			if e.Path == "/a" {
+			if e.Path() == "/a" {
 				return fs.SkipDir
 			}
 			return nil
 		}, "/:0. /a:1 /b:1."},
 		{nil, func(e Entry) error {
-			if e.Path == "/a/b" {
+			if e.Path() == "/a/b" {
 				return fs.SkipAll
 			}
 			return nil
@@ -81,7 +81,7 @@ func TestUsage(t *testing.T) {
 	)
 	var got []string
 	err := Usage(t.Context(), v, root(t, v), false, func(u Total) error {
-		got = append(got, fmt.Sprintf("%s %d/%d/%d own %d", u.Path, u.Entries, u.Files, u.Bytes, u.Own.Bytes))
+		got = append(got, fmt.Sprintf("%s %d/%d/%d own %d", u.Path(), u.Entries, u.Files, u.Bytes, u.Own.Bytes))
 		return nil
 	})
 	want := []string{"/d/e 3/2/4 own 4", "/d 7/3/9 own 5", "/ 9/3/9 own 0"}
@@ -93,7 +93,7 @@ func TestUsage(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = Usage(t.Context(), v, file, false, func(u Total) error {
-		if u.Bytes != 5 || u.Path != "/d/a" {
+		if u.Bytes != 5 || u.Path() != "/d/a" {
 			t.Errorf("%+v", u)
 		}
 		return nil
@@ -110,7 +110,7 @@ func TestByLayer(t *testing.T) {
 	)
 	var hidden []string
 	got, err := ByLayer(t.Context(), v, func(h Hidden) error {
-		hidden = append(hidden, fmt.Sprintf("%s of %d by %d", h.Path, h.Layer, h.By))
+		hidden = append(hidden, fmt.Sprintf("%s of %d by %d", h.Path(), h.Layer, h.By))
 		return nil
 	})
 	want := []LayerUsage{
@@ -145,7 +145,7 @@ func TestLargest(t *testing.T) {
 
 func TestFilters(t *testing.T) {
 	file := func(mode uint32, size int64) Entry {
-		return Entry{Path: "/usr/bin/Su", Attr: view.Attr{Kind: index.File, Mode: mode, Size: size, UID: 3, GID: 4, Sec: 10, Nsec: 5}}
+		return At("/usr/bin/Su", view.Attr{Kind: index.File, Mode: mode, Size: size, UID: 3, GID: 4, Sec: 10, Nsec: 5})
 	}
 	must := func(f Filter, err error) Filter {
 		t.Helper()
@@ -232,7 +232,7 @@ func FuzzFilters(f *testing.F) {
 		f.Add(s, "/a/b", uint32(0o4755), int64(4096))
 	}
 	f.Fuzz(func(t *testing.T, text, path string, mode uint32, size int64) {
-		e := Entry{Path: "/" + path, Attr: view.Attr{Kind: index.File, Mode: mode & 0o7777, Size: max(0, size)}}
+		e := At("/"+path, view.Attr{Kind: index.File, Mode: mode & 0o7777, Size: max(0, size)})
 		for _, parse := range []func(string) (Filter, error){
 			Type, Size, Perm, Path, func(s string) (Filter, error) { return Name(s, true) },
 		} {

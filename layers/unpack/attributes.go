@@ -30,7 +30,7 @@ func (d *Dir) attributes(ctx context.Context, o *object, h handle) error {
 	err := unix.Fchownat(h.at, h.name, int(o.UID), int(o.GID), unix.AT_SYMLINK_NOFOLLOW)
 	switch {
 	case refused(err):
-		d.losses.Owners.add(o.name, err)
+		d.losses.Owners.add(o, err)
 		mode &^= setID
 	case err != nil:
 		return fmt.Errorf("set owner: %w", err)
@@ -60,7 +60,7 @@ func (d *Dir) setXattrs(ctx context.Context, o *object, h handle) error {
 		err := unix.Lsetxattr(h.path(), x.name, x.value, 0)
 		switch {
 		case refused(err) || errors.Is(err, unix.ENOTSUP):
-			d.losses.Xattrs.add(o.name, fmt.Errorf("%s: %w", x.name, err))
+			d.losses.Xattrs.add(o, fmt.Errorf("%s: %w", x.name, err))
 		case err != nil:
 			return fmt.Errorf("set %s: %w", x.name, err)
 		}

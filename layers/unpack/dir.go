@@ -26,17 +26,22 @@ import (
 type Dir struct {
 	top    *folder
 	open   []*folder // the directories that the walk is in, top first
+	shut   int       // how many of them behind the top have no descriptor at the moment
 	temp   int
 	losses Losses
 }
 
-// folder is an open directory. Those that were written get their attributes when
-// nothing more comes into them.
+// folder is a directory that the walk is in. Those that were written get their
+// attributes when nothing more comes into them.
 type folder struct {
-	name string // "." for the top
-	fd   int
-	attr *object // nil if it keeps what it has
+	fd       int
+	dev, ino uint64  // of one that has no descriptor at the moment
+	attr     *object // nil if it keeps what it has
 }
+
+// maxOpen is how many directories below the top have a descriptor at once. A
+// deeper walk finds those above again as the parents of those below.
+const maxOpen = 128
 
 // OpenDir opens an existing directory to write into. Links on the way to path
 // are followed, as the user named it so. The caller closes it.
@@ -45,7 +50,7 @@ func OpenDir(path string) (*Dir, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	top := &folder{name: ".", fd: fd}
+	top := &folder{fd: fd}
 	return &Dir{top: top, open: []*folder{top}}, nil
 }
 
@@ -54,13 +59,13 @@ func OpenDir(path string) (*Dir, error) {
 // what an earlier one has written.
 func (d *Dir) Add(ctx context.Context, v *view.View, from query.Entry, name string) error {
 	err := tree(ctx, v, from, name, d)
-	return errors.Join(err, d.leave(ctx, "."))
+	return errors.Join(err, d.leave(ctx, 1))
 }
 
 // Close ends the work: the directory that was opened gets its attributes, if it
 // was itself written.
 func (d *Dir) Close(ctx context.Context) error {
-	err := d.leave(ctx, ".")
+	err := d.leave(ctx, 1)
 	if d.top.attr != nil {
 		err = errors.Join(err, d.finish(ctx, d.top))
 	}
@@ -71,21 +76,25 @@ func (d *Dir) Close(ctx context.Context) error {
 func (d *Dir) Losses() Losses { return d.losses }
 
 func (d *Dir) put(ctx context.Context, o object) error {
-	if o.name == "." {
+	above := o.entry.Depth + 1 // how many directories the object is in
+	if o.top == "." {
+		above--
+	}
+	if above == 0 {
 		if o.Kind != index.Dir {
 			return errkind.New(errkind.Invalid, "is a %s and no directory", o.Kind)
 		}
 		d.top.attr = &o
 		return nil
 	}
-	if err := d.leave(ctx, gopath.Dir(o.name)); err != nil {
+	if err := d.leave(ctx, above); err != nil {
 		return err
 	}
-	parent, name := d.open[len(d.open)-1], gopath.Base(o.name)
+	parent, name := d.open[len(d.open)-1], o.base()
 	switch {
 	case o.Kind == index.Dir:
 		return d.mkdir(parent, name, o)
-	case o.linkTo != "":
+	case o.linkTo != nil:
 		return d.link(parent, name, o)
 	}
 	err := d.replace(parent, name, func(temp string) error { return d.make(ctx, parent, temp, &o) })
@@ -95,18 +104,56 @@ func (d *Dir) put(ctx context.Context, o object) error {
 	return err
 }
 
-// leave finishes the directories that dir is not in.
-func (d *Dir) leave(ctx context.Context, dir string) error {
-	for len(d.open) > 1 {
+// leave finishes the directories that the walk is in but for the first n.
+func (d *Dir) leave(ctx context.Context, n int) error {
+	for len(d.open) > n {
 		f := d.open[len(d.open)-1]
-		if f.name == dir || strings.HasPrefix(dir, f.name+"/") {
-			return nil
-		}
 		d.open = d.open[:len(d.open)-1]
 		err := d.finish(ctx, f)
-		if err := errors.Join(err, unix.Close(f.fd)); err != nil {
-			return fmt.Errorf("%s: %w", f.name, err)
+		if d.shut > 0 && d.shut == len(d.open)-1 {
+			err = errors.Join(err, d.reopen(f))
 		}
+		if err := errors.Join(err, unix.Close(f.fd)); err != nil {
+			return fmt.Errorf("%s: %w", f.attr.name(), err)
+		}
+	}
+	return nil
+}
+
+// enter adds a directory to those that the walk is in, and takes the descriptor
+// of the uppermost below the top that has one if they become too many.
+func (d *Dir) enter(f *folder) error {
+	d.open = append(d.open, f)
+	if len(d.open)-1-d.shut <= maxOpen {
+		return nil
+	}
+	d.shut++
+	shut := d.open[d.shut]
+	var st unix.Stat_t
+	if err := unix.Fstat(shut.fd, &st); err != nil {
+		return fmt.Errorf("stat directory: %w", err)
+	}
+	shut.dev, shut.ino = st.Dev, st.Ino
+	fd := shut.fd
+	shut.fd = -1
+	return unix.Close(fd)
+}
+
+// reopen gives the directory that f is in its descriptor back.
+func (d *Dir) reopen(f *folder) error {
+	parent := d.open[d.shut]
+	fd, err := openFolder(f.fd, "..")
+	if err != nil {
+		return err
+	}
+	parent.fd = fd
+	d.shut--
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("stat directory: %w", err)
+	}
+	if st.Dev != parent.dev || st.Ino != parent.ino {
+		return errkind.New(errkind.Invalid, "was moved meanwhile")
 	}
 	return nil
 }
@@ -121,8 +168,7 @@ func (d *Dir) mkdir(parent *folder, name string, o object) error {
 	if err != nil {
 		return err
 	}
-	d.open = append(d.open, &folder{name: o.name, fd: fd, attr: &o})
-	return nil
+	return d.enter(&folder{fd: fd, attr: &o})
 }
 
 func openFolder(parent int, name string) (int, error) {
@@ -158,23 +204,23 @@ func (d *Dir) replace(parent *folder, name string, make func(temp string) error)
 
 // link makes one more name of an object that was put before.
 func (d *Dir) link(parent *folder, name string, o object) error {
-	dir, close, err := d.walkTo(gopath.Dir(o.linkTo))
+	dir, close, err := d.walkTo(gopath.Dir(o.linkName()))
 	if err != nil {
 		return err
 	}
 	defer close()
 	err = d.replace(parent, name, func(temp string) error {
-		err := unix.Linkat(dir, gopath.Base(o.linkTo), parent.fd, temp, 0)
+		err := unix.Linkat(dir, gopath.Base(o.linkName()), parent.fd, temp, 0)
 		if errors.Is(err, unix.ENOENT) && d.losses.Devices.Count > 0 { // the device was not made either
 			return errSkipped
 		}
 		if err != nil {
-			return fmt.Errorf("link to %s: %w", o.linkTo, err)
+			return fmt.Errorf("link to %s: %w", o.linkName(), err)
 		}
 		return nil
 	})
 	if errors.Is(err, errSkipped) {
-		d.losses.Devices.add(o.name, err)
+		d.losses.Devices.add(&o, err)
 		return nil
 	}
 	return err
@@ -217,7 +263,7 @@ func (d *Dir) make(ctx context.Context, parent *folder, name string, o *object) 
 		kind := map[index.Kind]uint32{index.Char: unix.S_IFCHR, index.Block: unix.S_IFBLK, index.Fifo: unix.S_IFIFO}[o.Kind]
 		err := unix.Mknodat(parent.fd, name, kind|0o600, int(unix.Mkdev(o.Major, o.Minor)))
 		if errors.Is(err, unix.EPERM) && o.Kind != index.Fifo {
-			d.losses.Devices.add(o.name, err)
+			d.losses.Devices.add(o, err)
 			return errSkipped
 		}
 		if err != nil {

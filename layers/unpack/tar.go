@@ -46,14 +46,14 @@ var tarTypes = map[index.Kind]byte{
 
 func (t *Tar) put(ctx context.Context, o object) error {
 	h := &tar.Header{
-		Typeflag: tarTypes[o.Kind], Name: o.name, Mode: int64(o.Mode), Uid: int(o.UID), Gid: int(o.GID),
+		Typeflag: tarTypes[o.Kind], Name: o.name(), Mode: int64(o.Mode), Uid: int(o.UID), Gid: int(o.GID),
 		ModTime: time.Unix(o.Sec, int64(o.Nsec)), Format: tar.FormatPAX,
 	}
 	if h.Typeflag == 0 {
 		return errkind.New(errkind.Internal, "a %s has no place in a tar", o.Kind)
 	}
-	if o.linkTo != "" {
-		h.Typeflag, h.Linkname = tar.TypeLink, o.linkTo
+	if o.linkTo != nil {
+		h.Typeflag, h.Linkname = tar.TypeLink, o.linkName()
 		return t.write(h)
 	}
 	switch o.Kind {
@@ -94,7 +94,7 @@ func (t *Tar) addXattrs(ctx context.Context, h *tar.Header, o *object) error {
 	h.PAXRecords = make(map[string]string, len(all))
 	for _, x := range all {
 		if strings.ContainsAny(x.name, "=\x00") { // a PAX key ends at its first "="
-			t.losses.Xattrs.add(o.name, errkind.New(errkind.Unsupported, "the name %q does not fit into a tar", x.name))
+			t.losses.Xattrs.add(o, errkind.New(errkind.Unsupported, "the name %q does not fit into a tar", x.name))
 			continue
 		}
 		h.PAXRecords["SCHILY.xattr."+x.name] = string(x.value)

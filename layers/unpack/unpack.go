@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io"
 	gopath "path"
-	"strings"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
@@ -21,18 +20,45 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-// sink takes the objects of a tree, a directory before what is in it. Names are
-// relative and clean; "." is the top itself.
+// sink takes the objects of a tree, a directory before what is in it.
 type sink interface {
 	put(ctx context.Context, o object) error
 }
 
-// object is what a sink gets.
+// object is what a sink gets. Its names are relative and clean, "." is the top
+// itself; they are put together when they are asked for.
 type object struct {
 	view.Attr
 	v      *view.View
-	name   string
-	linkTo string // the name under which the object was put before, "" if it was not
+	top    string      // the name of what the walk began with
+	from   query.Entry // where the walk began
+	entry  query.Entry
+	linkTo *query.Entry // under which the object was put before, nil if it was not
+}
+
+// name is the object's name for a sink.
+func (o *object) name() string { return o.nameOf(o.entry) }
+
+// linkName is the name under which the object was put before.
+func (o *object) linkName() string { return o.nameOf(*o.linkTo) }
+
+func (o *object) nameOf(e query.Entry) string {
+	switch below := e.PathBelow(o.from); {
+	case below == "":
+		return o.top
+	case o.top == ".":
+		return below
+	default:
+		return o.top + "/" + below
+	}
+}
+
+// base is the last element of the name.
+func (o *object) base() string {
+	if o.entry.Depth == 0 {
+		return gopath.Base(o.top)
+	}
+	return o.entry.Name()
 }
 
 // copyBuffer is how much of a file is read at once, bytes.
@@ -90,20 +116,20 @@ func (o *object) xattrs(ctx context.Context) ([]xattr, error) {
 
 // tree puts from and all that is below it, from under the name top.
 func tree(ctx context.Context, v *view.View, from query.Entry, top string, s sink) error {
-	links := map[view.Ino]string{} // the first name of what has several
+	from.Depth = 0
+	links := map[view.Ino]*query.Entry{} // the first name of what has several
 	return query.Walk(ctx, v, from, func(e query.Entry) error {
-		o := object{Attr: e.Attr, v: v, name: gopath.Join(top, strings.TrimPrefix(e.Path[len(from.Path):], "/"))}
+		o := object{Attr: e.Attr, v: v, top: top, from: from, entry: e}
 		if e.Attr.Nlink > 1 && e.Attr.Kind != index.Dir {
-			o.linkTo = links[e.Attr.Ino]
-			if o.linkTo == "" {
-				links[e.Attr.Ino] = o.name
+			if o.linkTo = links[e.Attr.Ino]; o.linkTo == nil {
+				links[e.Attr.Ino] = &e
 			}
 		}
 		if err := s.put(ctx, o); err != nil {
 			if errors.Is(err, context.Canceled) {
 				return err
 			}
-			return fmt.Errorf("%s: %w", e.Path, err)
+			return fmt.Errorf("%s: %w", e.Path(), err)
 		}
 		return nil
 	})
@@ -121,9 +147,10 @@ type Loss struct {
 	Err   error  // why, for the first
 }
 
-func (l *Loss) add(name string, err error) {
+// add counts a loss of o.
+func (l *Loss) add(o *object, err error) {
 	if l.Count == 0 {
-		l.First, l.Err = name, err
+		l.First, l.Err = o.name(), err
 	}
 	l.Count++
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -272,5 +273,83 @@ func TestTar(t *testing.T) {
 	}
 	if strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// deepTree has files with two names on each of n levels.
+func deepTree(t *testing.T, n int) *view.View {
+	var entries []tt.Entry
+	for i := range n {
+		dir := strings.Repeat("d/", i)
+		entries = append(entries, tt.File(dir+"a", fmt.Sprint(i)), tt.Link(dir+"z", dir+"a"))
+	}
+	return viewOf(layerOf(t, entries...))
+}
+
+// watcher measures what is in memory when a tar has nearly been written.
+type watcher struct {
+	at, n int
+	heap  uint64
+}
+
+func (w *watcher) Write(p []byte) (int, error) {
+	if w.n += len(p); w.heap == 0 && w.n >= w.at {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		w.heap = m.HeapAlloc
+	}
+	return len(p), nil
+}
+
+func TestTarsOfDeepTreesKeepNoPaths(t *testing.T) {
+	const n = 2000 // all paths together are 12 MB
+	v := deepTree(t, n)
+	from := entry(t, v, "/")
+	size := watcher{at: 1 << 60}
+	for _, w := range []*watcher{&size, {}} {
+		w.at = max(w.at, size.n*9/10)
+		tw := NewTar(w)
+		if err := errors.Join(tw.Add(t.Context(), v, from, "."), tw.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if w == &size {
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			w.heap = m.HeapAlloc
+		} else if grown := int64(w.heap) - int64(size.heap); grown > 4<<20 {
+			t.Errorf("%d bytes more in memory", grown)
+		}
+	}
+}
+
+func TestDeepTreesTakeFewDescriptors(t *testing.T) {
+	const n = 3 * maxOpen
+	v := deepTree(t, n)
+	dir := t.TempDir()
+	if _, err := copyTo(t, dir, v, "/", "."); err != nil {
+		t.Fatal(err)
+	}
+	at := dir
+	for i := range n {
+		a, err := os.ReadFile(at + "/a")
+		z, errZ := os.ReadFile(at + "/z")
+		if err != nil || errZ != nil || string(a) != fmt.Sprint(i) || string(z) != string(a) {
+			t.Fatalf("level %d: %q %q %v %v", i, a, z, err, errZ)
+		}
+		at += "/d"
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	few := unix.Rlimit{Cur: maxOpen + 64, Max: limit.Max}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	if _, err := copyTo(t, t.TempDir(), v, "/", "."); err != nil {
+		t.Error(err)
 	}
 }

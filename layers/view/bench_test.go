@@ -228,7 +228,7 @@ func TestMemoryPerInode(t *testing.T) {
 	}
 	before := heap()
 	inodes := 0
-	if err := v.Walk(t.Context(), "/", func(string, Attr) error { inodes++; return nil }); err != nil {
+	if err := walk(t.Context(), v, "/", func(string, Attr) error { inodes++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	after := heap()

@@ -8,12 +8,18 @@ import (
 
 // Stored is a regular file of one layer and what became of it in the view.
 type Stored struct {
-	Path  string // by which the layer has it first, with a leading slash
 	Size  int64
 	Shown bool // under one of its names at least
 	By    int  // the lowest layer above that hides its first name; -1 if none does
 	Again bool // that layer has a file of the same size in its place
+
+	x     *index.Index
+	entry uint32
 }
+
+// Path is the path by which the layer has the file first, with a leading slash.
+// Each call puts it together anew.
+func (s Stored) Path() string { return "/" + s.x.Path(s.entry) }
 
 // Census tells of every regular file that a layer has content of, once whatever
 // its names, in the order of its index. It asks all layers from that one up.
@@ -50,9 +56,10 @@ func (v *View) Census(ctx context.Context, layer int, fn func(Stored) error) err
 const censusBreath = 1 << 10
 
 func (v *View) stored(x *index.Index, p place, e *index.Entry) (Stored, error) {
-	s := Stored{Path: "/" + x.Path(p.entry), Size: e.Size, By: -1}
+	s := Stored{Size: e.Size, By: -1, x: x, entry: p.entry}
+	path := x.Path(p.entry)
 	for layer := p.layer + 1; int(layer) < len(v.layers); layer++ {
-		_, above, a, err := v.probe(layer, s.Path[1:])
+		_, above, a, err := v.probe(layer, path)
 		if err != nil {
 			return s, err
 		}

@@ -24,7 +24,7 @@ func TestFixture(t *testing.T) {
 	v := viewOf(fixtureLayers(t, "gzip"), Options{Symlinks: Raw})
 	want := strings.Split(strings.TrimSpace(string(readFile(t, "tree.jsonl"))), "\n")
 	i := 0
-	err := v.Walk(t.Context(), "/", func(path string, a Attr) error {
+	err := walk(t.Context(), v, "/", func(path string, a Attr) error {
 		if i >= len(want) {
 			t.Errorf("%s is not in tree.jsonl", path)
 			return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	gopath "path"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -133,7 +134,7 @@ func show(t testing.TB, v *View, path string, a Attr) string {
 func tree(t testing.TB, v *View) string {
 	t.Helper()
 	var all []string
-	err := v.Walk(t.Context(), "/", func(path string, a Attr) error {
+	err := walk(t.Context(), v, "/", func(path string, a Attr) error {
 		if path != "/" {
 			all = append(all, show(t, v, strings.TrimPrefix(path, "/"), a))
 		}
@@ -171,4 +172,29 @@ type tester interface {
 	Errorf(format string, args ...any)
 	Fatal(args ...any)
 	Fatalf(format string, args ...any)
+}
+
+// walk calls fn for path and everything below it, a directory before its children.
+func walk(ctx context.Context, v *View, path string, fn func(path string, a Attr) error) error {
+	a, err := v.Resolve(ctx, path, false)
+	if err != nil {
+		return err
+	}
+	return walkFrom(ctx, v, gopath.Join("/", path), a, fn)
+}
+
+func walkFrom(ctx context.Context, v *View, path string, a Attr, fn func(string, Attr) error) error {
+	if err := fn(path, a); err != nil || a.Kind != index.Dir {
+		return err
+	}
+	d, err := v.ReadDir(ctx, a.Ino)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	for i := range d.Len() {
+		if err := walkFrom(ctx, v, joinPath(path, string(d.Name(i))), d.Attr(i), fn); err != nil {
+			return err
+		}
+	}
+	return nil
 }

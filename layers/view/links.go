@@ -7,42 +7,68 @@ import (
 	"github.com/peelfs/peelfs/layers/index"
 )
 
+// trace is how far one layer alone has a path.
+type trace struct {
+	at      place // the last entry on the way that the layer has
+	e       index.Entry
+	end     int  // the entry is at path[:end]
+	missing bool // the layer has no name that leads on; else the entry is at the end, or no directory
+
+	emptied int         // the first directory above the path that hides lower layers is at path[:emptied]; -1 if none does
+	by      index.Flags // of that directory
+}
+
+// trace follows a clean path, without a leading slash, through one layer.
+func (v *View) trace(layer uint32, path string) (trace, error) {
+	x, err := v.index(layer)
+	if err != nil {
+		return trace{}, err
+	}
+	t := trace{at: place{layer: layer}, e: x.Entry(0), emptied: -1}
+	for t.end < len(path) && t.e.Kind == index.Dir {
+		if t.emptied < 0 && t.e.Flags&(index.Opaque|index.Replaces) != 0 {
+			t.emptied, t.by = t.end, t.e.Flags
+		}
+		rest := strings.TrimPrefix(path[t.end:], "/")
+		name, _, _ := strings.Cut(rest, "/")
+		id, ok := x.Find(t.at.entry, name)
+		if !ok {
+			t.missing = true
+			break
+		}
+		t.at.entry, t.e = id, x.Entry(id)
+		t.end = len(path) - len(rest) + len(name)
+	}
+	return t, nil
+}
+
 // probe says what one layer alone means for a path, and which entry of it is
 // there. It follows from the layer's tree: a layer that has something else in
 // place of a directory above the path, or an opaque one, leaves nothing to the
 // layers below.
 func (v *View) probe(layer uint32, path string) (place, index.Entry, answer, error) {
-	x, err := v.index(layer)
+	t, err := v.trace(layer, path)
 	if err != nil {
 		return place{}, index.Entry{}, passes, err
 	}
-	p := place{layer: layer}
-	e := x.Entry(0)
 	otherwise := passes // what a name that the layer does not have means
-	for path != "" {
-		if e.Flags&(index.Opaque|index.Replaces) != 0 {
-			otherwise = gone
-		}
-		var name string
-		name, path, _ = strings.Cut(path, "/")
-		id, ok := x.Find(p.entry, name)
-		if !ok {
-			return place{}, index.Entry{}, otherwise, nil
-		}
-		p.entry, e = id, x.Entry(id)
-		if e.Kind == index.Dir && path != "" {
-			continue
-		}
-		a, err := v.weigh(p, &e)
-		if a == shows && path != "" {
-			a = gone
-		}
-		if a == passes {
-			a = otherwise
-		}
-		return p, e, a, err
+	if t.emptied >= 0 {
+		otherwise = gone
 	}
-	return p, e, shows, nil
+	switch {
+	case t.missing:
+		return place{}, index.Entry{}, otherwise, nil
+	case path == "":
+		return t.at, t.e, shows, nil
+	}
+	a, err := v.weigh(t.at, &t.e)
+	if a == shows && t.end < len(path) {
+		a = gone
+	}
+	if a == passes {
+		a = otherwise
+	}
+	return t.at, t.e, a, err
 }
 
 // target is where a hard link to a lower layer leads.

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"slices"
 	"sync/atomic"
 
 	"github.com/peelfs/peelfs/layers/index"
@@ -234,14 +235,12 @@ func (v *View) node(ino Ino) (*node, error) {
 	return n, err
 }
 
-// directory is the directory of the view at the path of the entry p, found by
-// walking down from the nearest one that is remembered.
+// directory returns the directory of the view at the path of the entry p, found
+// by walking down from the nearest one that is remembered.
 func (v *View) directory(p place) (*node, error) {
-	if n, ok := v.nodes.get(uint64(v.number(p))); ok {
+	n, known := v.remembered(p)
+	if known {
 		return n, nil
-	}
-	if p.entry == 0 {
-		return v.root, nil
 	}
 	e, err := v.entryOf(p)
 	if err != nil {
@@ -250,15 +249,37 @@ func (v *View) directory(p place) (*node, error) {
 	if e.Kind != index.Dir {
 		return nil, ErrNotDir
 	}
-	parent, err := v.directory(place{p.layer, e.Parent})
-	if err != nil {
-		return nil, err
-	}
 	x, err := v.index(p.layer)
 	if err != nil {
 		return nil, err
 	}
-	return v.subdirectory(parent, string(x.Name(p.entry)))
+	var way []uint32 // entries from p's up to one whose parent is remembered
+	for id := p.entry; !known; {
+		way = append(way, id)
+		id = x.Entry(id).Parent
+		n, known = v.remembered(place{p.layer, id})
+	}
+	for _, id := range slices.Backward(way) {
+		if n, err = v.subdirectory(n, string(x.Name(id))); err != nil {
+			return nil, err
+		}
+		if at := (place{p.layer, id}); n.at != at {
+			v.lowerDirs.put(at.key(), n)
+		}
+	}
+	return n, nil
+}
+
+// remembered returns the directory of the view at the path of the entry p if
+// something was looked for in it before.
+func (v *View) remembered(p place) (*node, bool) {
+	if p.entry == 0 {
+		return v.root, true
+	}
+	if n, ok := v.nodes.get(uint64(v.number(p))); ok {
+		return n, true
+	}
+	return v.lowerDirs.get(p.key())
 }
 
 // subdirectory is the directory name in parent, ErrStale if there is none.

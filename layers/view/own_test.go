@@ -17,7 +17,7 @@ func ownTree(t *testing.T, v *View, layer int) string {
 		t.Fatal(err)
 	}
 	var all []string
-	err = v.walkFrom(t.Context(), "", root, func(path string, a Attr) error {
+	err = walkFrom(t.Context(), v, "", root, func(path string, a Attr) error {
 		if path != "" {
 			all = append(all, show(t, v, path[1:], a))
 		}

@@ -4,15 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	gopath "path"
 	"strings"
 
+	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 )
 
 // maxLinks is how many symbolic links a path may lead through, as in Linux.
 const maxLinks = 40
+
+// maxPath is how long a path with its leading slash can be, in bytes: layers have
+// none that are longer.
+const maxPath = index.MaxPath + 1
+
+func tooLong(path string) error {
+	return errkind.New(errkind.Invalid, "%.40s...: a path of %d bytes: no image has one of more than %d", path, len(path), maxPath)
+}
 
 // walker goes through directories as a process in a chroot does. What it reads
 // in symbolic links is the text of the image, whatever Readlink shows.
@@ -135,47 +142,15 @@ func joinPath(dir, name string) string {
 
 // Resolve finds a path as a process in a chroot at the root would: symbolic
 // links are followed inside the view, the last one only with follow. Failures
-// are ErrNotExist, ErrNotDir or ErrLoop, and name how far the path goes.
+// are ErrNotExist, ErrNotDir or ErrLoop, and name how far the path goes; Invalid
+// is a path that is longer than any that a layer can have.
 func (v *View) Resolve(ctx context.Context, path string, follow bool) (Attr, error) {
+	if len(path) > maxPath {
+		return Attr{}, tooLong(path)
+	}
 	a, err := v.walker(RootIno).walk(ctx, path, follow)
 	if err != nil {
 		return Attr{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return a, nil
-}
-
-// Walk calls fn for path and everything below it, depth first, a directory
-// before its children and those in the order of their bytes. Paths begin with
-// a slash. When fn returns fs.SkipDir for a directory, Walk leaves out what is in
-// it; any other error ends the walk. A symbolic link at the end of path is not
-// followed.
-func (v *View) Walk(ctx context.Context, path string, fn func(path string, a Attr) error) error {
-	a, err := v.Resolve(ctx, path, false)
-	if err != nil {
-		return err
-	}
-	return v.walkFrom(ctx, gopath.Join("/", path), a, fn)
-}
-
-func (v *View) walkFrom(ctx context.Context, path string, a Attr, fn func(string, Attr) error) error {
-	err := fn(path, a)
-	if a.Kind != index.Dir {
-		return err
-	}
-	if errors.Is(err, fs.SkipDir) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	d, err := v.ReadDir(ctx, a.Ino)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	for i := range d.Len() {
-		if err := v.walkFrom(ctx, joinPath(path, string(d.Name(i))), d.Attr(i), fn); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 	"testing"
 
@@ -65,52 +64,6 @@ func TestResolve(t *testing.T) {
 		if a := get(t, v, "bin"); a.Kind != index.Symlink {
 			t.Errorf("bin, not followed, is a %v", a.Kind)
 		}
-	}
-}
-
-func TestWalk(t *testing.T) {
-	v := rawView(tarball{tt.File("a/x", ""), tt.File("a.b", ""), tt.File("b/c/d", ""), tt.File("b/e", ""), tt.Symlink("s", "b")})
-	walk := func(root string, on func(path string) error) (string, error) {
-		var seen []string
-		err := v.Walk(t.Context(), root, func(path string, _ Attr) error {
-			seen = append(seen, path)
-			return on(path)
-		})
-		return strings.Join(seen, " "), err
-	}
-	nothing := func(string) error { return nil }
-	for root, want := range map[string]string{
-		"":     "/ /a /a/x /a.b /b /b/c /b/c/d /b/e /s",
-		"b/":   "/b /b/c /b/c/d /b/e",
-		"/a/x": "/a/x",
-		"s":    "/s",
-		"s/c":  "/s/c /s/c/d",
-	} {
-		if got, err := walk(root, nothing); got != want || err != nil {
-			t.Errorf("from %q: %s, %v; want %s", root, got, err, want)
-		}
-	}
-	got, err := walk("", func(path string) error {
-		if path == "/b/c" {
-			return fs.SkipDir
-		}
-		return nil
-	})
-	if want := "/ /a /a/x /a.b /b /b/c /b/e /s"; got != want || err != nil {
-		t.Errorf("without b/c: %s, %v", got, err)
-	}
-	stop := errors.New("stop")
-	got, err = walk("", func(path string) error {
-		if path == "/a/x" {
-			return stop
-		}
-		return nil
-	})
-	if got != "/ /a /a/x" || err != stop {
-		t.Errorf("stopped at a/x: %s, %v", got, err)
-	}
-	if _, err := walk("none", nothing); !errors.Is(err, ErrNotExist) {
-		t.Errorf("from nowhere: %v", err)
 	}
 }
 

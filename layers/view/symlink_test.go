@@ -334,7 +334,7 @@ func collect(t *rapid.T, v *View, root string, paths *[]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = v.walkFrom(t.Context(), root, a, func(path string, a Attr) error {
+	err = walkFrom(t.Context(), v, root, a, func(path string, a Attr) error {
 		*paths = append(*paths, path)
 		if a.Kind == index.Symlink {
 			text, err := v.Readlink(t.Context(), a.Ino)

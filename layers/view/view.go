@@ -83,11 +83,12 @@ type View struct {
 	opt    Options
 	root   *node
 
-	nodes    table[*node]  // directories that something was looked for in, by Ino
-	ownDirs  table[*Dir]   // listings of layers' own trees, by Ino
-	targets  table[target] // of hard links to lower layers, by place
-	nlinks   table[uint32] // of objects with several names, by place
-	borrowed atomic.Pointer[borrowed]
+	nodes     table[*node]  // directories that something was looked for in, by Ino
+	lowerDirs table[*node]  // the same by the places of entries below their topmost one
+	ownDirs   table[*Dir]   // listings of layers' own trees, by Ino
+	targets   table[target] // of hard links to lower layers, by place
+	nlinks    table[uint32] // of objects with several names, by place
+	borrowed  atomic.Pointer[borrowed]
 }
 
 // slot is one layer and its index, once that is at hand.

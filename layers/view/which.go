@@ -49,6 +49,9 @@ type Effect struct {
 // above the last element are followed, as far as the view has them; real is the
 // path after that. It asks every layer.
 func (v *View) Which(ctx context.Context, path string) (real string, effects []Effect, err error) {
+	if len(path) > maxPath {
+		return "", nil, tooLong(path)
+	}
 	real, err = v.realPath(ctx, path)
 	if err != nil {
 		return "", nil, err
@@ -131,41 +134,32 @@ func decider(effects []Effect) int {
 
 // effect is what one layer does to a path.
 func (v *View) effect(layer uint32, path string) (Effect, error) {
-	x, err := v.index(layer)
+	t, err := v.trace(layer, path)
 	if err != nil {
 		return Effect{}, err
 	}
 	out := Effect{Layer: int(layer)}
-	p, e := place{layer: layer}, x.Entry(0)
-	rest := path
-	for rest != "" {
-		at := "/" + strings.TrimSuffix(path[:len(path)-len(rest)], "/")
-		if e.Flags&(index.Opaque|index.Replaces) != 0 && !out.Hides {
-			out.Act, out.At, out.Hides = Opaque, at, true
-			if e.Flags&index.Replaces != 0 {
-				out.Act = Whiteout
-			}
+	if t.emptied >= 0 {
+		out.Act, out.At, out.Hides = Opaque, "/"+path[:t.emptied], true
+		if t.by&index.Replaces != 0 {
+			out.Act = Whiteout
 		}
-		var name string
-		name, rest, _ = strings.Cut(rest, "/")
-		id, ok := x.Find(p.entry, name)
-		if !ok {
-			return out, nil
-		}
-		p.entry, e = id, x.Entry(id)
-		if e.Kind == index.Dir {
-			continue
-		}
-		return v.effectOf(out, p, &e, joinPath(at, name), rest == "")
+	}
+	switch {
+	case t.missing:
+		return out, nil
+	case t.e.Kind != index.Dir:
+		return v.effectOf(out, t.at, &t.e, "/"+path[:t.end], t.end == len(path))
 	}
 	out.At, out.Kind, out.Act = "/"+path, index.Dir, Has
-	out.Hides = out.Hides || e.Flags&index.Replaces != 0
+	replaces := t.e.Flags&index.Replaces != 0
+	out.Hides = out.Hides || replaces
 	switch {
-	case e.Flags&index.MarkersOnly != 0 && e.Flags&index.Replaces != 0:
+	case t.e.Flags&index.MarkersOnly != 0 && replaces:
 		out.Act, out.Kind = Whiteout, 0
-	case e.Flags&index.MarkersOnly != 0:
+	case t.e.Flags&index.MarkersOnly != 0:
 		out.Act = Traces
-	case e.Flags&index.Implied != 0:
+	case t.e.Flags&index.Implied != 0:
 		out.Act = Implied
 	}
 	return out, nil
