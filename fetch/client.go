@@ -68,6 +68,10 @@ type Client struct {
 	}
 }
 
+// HasBlob reports whether the manifest or configuration d is in the cache, so that
+// Resolve need not ask for it.
+func (c *Client) HasBlob(d digest.Digest) bool { return c.cache.Has(d) }
+
 // NewClient checks cfg and makes a Client; it does no network I/O. Errors are of
 // kind Invalid.
 func NewClient(cfg Config) (*Client, error) {

@@ -2,6 +2,8 @@ package fusefs
 
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
+
+	"github.com/peelfs/peelfs/layers/view"
 )
 
 // What the kernel asks a forest is answered by the folders, or by the tree of the
@@ -111,14 +113,11 @@ func (f *forest) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fus
 	if f.openless {
 		return neverAsk
 	}
-	if n := in.NodeId & innerMask; n >= 1<<narrowNodes { // else it may be a live file
+	if n := in.NodeId & innerMask; n >= 1<<view.NarrowShift { // else it may be a live file
 		out.OpenFlags = fuse.FOPEN_KEEP_CACHE
 	}
 	return fuse.OK
 }
-
-// narrowNodes is the length in bits of what is no node of a view.
-const narrowNodes = 25
 
 func (f *forest) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	f.count(in.Opcode)

@@ -28,12 +28,10 @@ const (
 	maxSlot   = 1<<16 - 1
 	innerMask = 1<<slotShift - 1
 
-	// As in package view.
-	ownBit, wideOwn           = 62, 47
-	markerShift, wideMarker   = 38, 45
-	layerShift, wideLayer     = 40, 32
-	markerMask, wideLayerMask = 1<<2 - 1, 1<<13 - 1
-	entryMask                 = 1<<32 - 1
+	packedOwn       = 47
+	packedMarker    = 45
+	packedLayer     = 32
+	packedLayerMask = 1<<13 - 1
 )
 
 // in is the number behind a kernel's node.
@@ -67,17 +65,17 @@ func (n numbers) out(number uint64) uint64 {
 func slotOf(node uint64) uint64 { return node >> slotShift }
 
 func pack(number uint64) uint64 {
-	if number < 1<<layerShift {
+	if number < 1<<view.WideShift {
 		return number
 	}
-	return number>>ownBit&1<<wideOwn | number>>markerShift&markerMask<<wideMarker |
-		number>>layerShift&wideLayerMask<<wideLayer | number&entryMask
+	return number>>view.OwnShift&1<<packedOwn | number>>view.MarkerShift&view.MarkerMask<<packedMarker |
+		number>>view.WideShift&packedLayerMask<<packedLayer | number&view.EntryMask
 }
 
 func unpack(node uint64) uint64 {
-	if node <= entryMask {
+	if node <= view.EntryMask {
 		return node
 	}
-	return node>>wideOwn&1<<ownBit | node>>wideMarker&markerMask<<markerShift |
-		node>>wideLayer&wideLayerMask<<layerShift | node&entryMask
+	return node>>packedOwn&1<<view.OwnShift | node>>packedMarker&view.MarkerMask<<view.MarkerShift |
+		node>>packedLayer&packedLayerMask<<view.WideShift | node&view.EntryMask
 }

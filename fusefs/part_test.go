@@ -94,8 +94,8 @@ func TestExtraLayersAreNoneOfTheImage(t *testing.T) {
 // Each number has one node in each slot, and the way back.
 func TestNumbersGoBothWays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		layer := rapid.Uint64Range(1, wideLayerMask).Draw(t, "layer")
-		entry := rapid.Uint64Range(0, entryMask).Draw(t, "entry")
+		layer := rapid.Uint64Range(1, packedLayerMask).Draw(t, "layer")
+		entry := rapid.Uint64Range(0, view.EntryMask).Draw(t, "entry")
 		marker := rapid.Uint64Range(0, 2).Draw(t, "marker")
 		for _, number := range []uint64{
 			1, 2, 3, nodeBack, 16, layer&127<<25 | entry&(1<<25-1) | 1<<25, layer<<40 | entry, 1<<62 | layer<<40 | marker<<38 | entry,

@@ -62,6 +62,19 @@ func Open(dir string, opts Options) *Store {
 	return &Store{dir, opts}
 }
 
+// Changed is when a name was last added to the store, taken away or given another
+// record; zero if it has none yet.
+func (s *Store) Changed() (time.Time, error) {
+	info, err := os.Stat(filepath.Join(s.dir, namesDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
+}
+
 // Get returns the record of a canonical name; NotFound if there is none.
 func (s *Store) Get(name string) (Record, error) {
 	if err := checkText(name); err != nil {

@@ -325,3 +325,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestChanged(t *testing.T) {
+	s, _ := newStore(t)
+	if at, err := s.Changed(); !at.IsZero() || err != nil {
+		t.Fatalf("an empty store: %v, %v", at, err)
+	}
+	changed := func(what string, change func()) {
+		t.Helper()
+		set(t, s, "reg.example/other:1", "other")
+		past := time.Now().Add(-time.Hour)
+		must(t, os.Chtimes(filepath.Join(s.dir, namesDir), past, past))
+		change()
+		if at, err := s.Changed(); !at.After(past) || err != nil {
+			t.Errorf("%s is not told: %v, %v", what, at, err)
+		}
+	}
+	changed("a new name", func() { set(t, s, "reg.example/a:1", "one") })
+	changed("another digest", func() { set(t, s, "reg.example/a:1", "two") })
+	changed("a name that goes", func() { must(t, s.Remove(t.Context(), "reg.example/a:1")) })
+}

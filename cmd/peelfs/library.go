@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -71,15 +69,10 @@ func (s *imageLibrary) List(folder string) (names []string, changed time.Time, e
 // known are the names of images in the tag store, which is read again when it has
 // changed.
 func (s *imageLibrary) known() ([]string, time.Time, error) {
-	changed := time.Time{}
-	info, err := os.Stat(filepath.Join(s.dir, "tags", "names"))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, changed, nil
-	case err != nil:
+	changed, err := s.tags.Changed()
+	if changed.IsZero() {
 		return nil, changed, err
 	}
-	changed = info.ModTime()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.changed.Equal(changed) {

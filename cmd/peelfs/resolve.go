@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -216,21 +214,13 @@ func (s *session) isLocal(name string, d digest.Digest, platform fetch.Platform)
 	}
 	missing := len(need) == 1 // never seen for this platform
 	for _, d := range need {
-		missing = missing || !s.hasBlob(d)
+		missing = missing || !s.client.HasBlob(d)
 	}
 	if !missing {
 		return nil
 	}
 	return errkind.WithHint(errkind.New(errkind.NotFound, "%s for %s is not all in the cache, and nobody may be asked",
 		familiar(name), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", familiar(name))
-}
-
-func (s *session) hasBlob(d digest.Digest) bool {
-	if d.Validate() != nil {
-		return false
-	}
-	_, err := os.Stat(filepath.Join(s.dir, "blobs", d.Algorithm().String(), d.Encoded()))
-	return err == nil
 }
 
 // stack is an image's layers, base first, as the layer store has them, and the

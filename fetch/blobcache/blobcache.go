@@ -58,6 +58,15 @@ func (c Cache) Get(d digest.Digest, limit int64) ([]byte, bool) {
 	return raw, true
 }
 
+// Has reports whether there is a file for the blob d. It is verified only by Get.
+func (c Cache) Has(d digest.Digest) bool {
+	if c.dir == "" || d.Validate() != nil {
+		return false
+	}
+	_, err := os.Stat(c.path(d))
+	return err == nil
+}
+
 // Put keeps raw, whose digest is d; another digest is an error (Corrupt). That
 // there is no room is none.
 func (c Cache) Put(d digest.Digest, raw []byte) error {

@@ -16,13 +16,16 @@ func TestCache(t *testing.T) {
 	raw := []byte("{}")
 	for _, alg := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		d := alg.FromBytes(raw)
-		if _, ok := c.Get(d, 100); ok {
+		if _, ok := c.Get(d, 100); ok || c.Has(d) {
 			t.Error("an empty cache has it")
 		}
 		for range 2 {
 			if err := c.Put(d, raw); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if !c.Has(d) || c.Has("sha256:../../x") || (Cache{}).Has(d) {
+			t.Error("it is not known what is there")
 		}
 		if got, ok := c.Get(d, 100); !ok || string(got) != "{}" {
 			t.Errorf("got %q, %v", got, ok)

@@ -23,13 +23,20 @@ type Ino uint64
 // RootIno is the root directory of the view.
 const RootIno Ino = 1
 
+// The layout of inode numbers, as Ino draws it. A file system that has to fit them
+// into fewer bits takes it from here.
 const (
-	narrowShift  = 25
+	NarrowShift = 25 // of the layer in a narrow number; smaller numbers are no view's
+	WideShift   = 40 // of the layer in a wide one
+	OwnShift    = 62 // of the bit of a layer's own tree
+	MarkerShift = 38 // of the marker
+	MarkerMask  = 1<<2 - 1
+	EntryMask   = 1<<32 - 1 // of the entry in a wide number
+)
+
+const (
 	narrowLayers = 1 << 7 // layers from 1 are below it
-	wideShift    = 40
-	ownBit       = Ino(1) << 62
-	markerShift  = 38
-	markerMask   = 3
+	ownBit       = Ino(1) << OwnShift
 )
 
 // A marker is a file of a layer's own tree that its index keeps as a flag.
@@ -56,16 +63,16 @@ func (v *View) number(p place) Ino {
 	switch {
 	case p.entry == 0:
 		return RootIno
-	case len(v.layers) >= narrowLayers || p.entry >= 1<<narrowShift:
-		return Ino(p.layer+1)<<wideShift | Ino(p.entry)
+	case len(v.layers) >= narrowLayers || p.entry >= 1<<NarrowShift:
+		return Ino(p.layer+1)<<WideShift | Ino(p.entry)
 	}
-	return Ino(p.layer+1)<<narrowShift | Ino(p.entry)
+	return Ino(p.layer+1)<<NarrowShift | Ino(p.entry)
 }
 
 // ownNumber is the inode number of a place, or of a marker at it, in the own
 // tree of its layer.
 func ownNumber(p place, m marker) Ino {
-	return ownBit | Ino(p.layer+1)<<wideShift | Ino(m)<<markerShift | Ino(p.entry)
+	return ownBit | Ino(p.layer+1)<<WideShift | Ino(m)<<MarkerShift | Ino(p.entry)
 }
 
 func (ino Ino) own() bool { return ino&ownBit != 0 }
@@ -78,11 +85,11 @@ func (v *View) locate(ino Ino) (place, marker, error) {
 	switch {
 	case ino == RootIno:
 		return place{}, noMarker, nil
-	case ino >= 1<<wideShift:
-		p = place{uint32(ino &^ ownBit >> wideShift), uint32(ino)}
-		m = marker(ino >> markerShift & markerMask)
+	case ino >= 1<<WideShift:
+		p = place{uint32(ino &^ ownBit >> WideShift), uint32(ino)}
+		m = marker(ino >> MarkerShift & MarkerMask)
 	default:
-		p = place{uint32(ino >> narrowShift), uint32(ino & (1<<narrowShift - 1))}
+		p = place{uint32(ino >> NarrowShift), uint32(ino & (1<<NarrowShift - 1))}
 	}
 	p.layer--
 	if uint64(p.layer) >= uint64(len(v.layers)) {

@@ -112,9 +112,9 @@ func TestLazinessByNumber(t *testing.T) {
 func TestStaleNumbers(t *testing.T) {
 	v := rawView(tarball{tt.File("a", ""), tt.File("b", ""), tt.Link("c", "a")}, tarball{tt.Whiteout("b")})
 	for _, ino := range []Ino{
-		0, 2, 1<<narrowShift - 1, 3 << narrowShift, 1 << narrowShift, 1<<narrowShift + 99, 2<<narrowShift + 1,
-		1<<wideShift + 1, 1<<63 + 1<<narrowShift + 1, ownBit, ownBit + 1<<narrowShift, ownBit | 9<<wideShift, 1<<narrowShift + 3,
-		1<<wideShift | 3<<markerShift,
+		0, 2, 1<<NarrowShift - 1, 3 << NarrowShift, 1 << NarrowShift, 1<<NarrowShift + 99, 2<<NarrowShift + 1,
+		1<<WideShift + 1, 1<<63 + 1<<NarrowShift + 1, ownBit, ownBit + 1<<NarrowShift, ownBit | 9<<WideShift, 1<<NarrowShift + 3,
+		1<<WideShift | 3<<MarkerShift,
 	} {
 		if a, err := v.Attr(t.Context(), ino); !errors.Is(err, ErrStale) {
 			t.Errorf("Attr(%#x) = %+v, %v", ino, a, err)
@@ -137,14 +137,14 @@ func TestWideNumbers(t *testing.T) {
 		t.Errorf("shows %q, want %q", got, want)
 	}
 	checkView(t, v)
-	if ino := get(t, v, "z").Ino; ino>>wideShift != 1 {
+	if ino := get(t, v, "z").Ino; ino>>WideShift != 1 {
 		t.Errorf("z is %#x", ino)
 	}
 	narrow := rawView(tars[1:]...)
-	if ino := get(t, narrow, "d/b").Ino; ino >= 1<<32 || ino>>narrowShift != narrowLayers-1 {
+	if ino := get(t, narrow, "d/b").Ino; ino >= 1<<32 || ino>>NarrowShift != narrowLayers-1 {
 		t.Errorf("d/b of 127 layers is %#x", ino)
 	}
-	for _, p := range []place{{0, 1}, {126, 1<<narrowShift - 1}, {126, 1 << narrowShift}, {0, 1<<32 - 1}} {
+	for _, p := range []place{{0, 1}, {126, 1<<NarrowShift - 1}, {126, 1 << NarrowShift}, {0, 1<<32 - 1}} {
 		if got, _, err := narrow.locate(narrow.number(p)); got != p || err != nil {
 			t.Errorf("place %v becomes %v, %v", p, got, err)
 		}
