@@ -270,7 +270,8 @@ func (w *walk) index(ctx context.Context, raw []byte, depth int) (*Image, error)
 			return nil, err
 		}
 		img, err := w.visit(ctx, d, depth+1)
-		if !errkind.Is(err, errkind.Platform) {
+		artifact := manifest.PerhapsArtifact(d) && errkind.Is(err, errkind.Unsupported)
+		if !errkind.Is(err, errkind.Platform) && !artifact {
 			return img, err
 		}
 	}

@@ -10,13 +10,13 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-// attestation marks an index entry that is about another one.
-const attestation = "vnd.docker.reference.type"
+// Attestation is the annotation of an index entry that is about another one.
+const Attestation = "vnd.docker.reference.type"
 
 // Candidates orders the entries of an index that fit want, best first; the order
 // of the index decides between equals. Attestations and unknown media types are
-// left out. Nested indexes without a platform come last, as they may hold
-// anything.
+// left out. Nested indexes without a platform come late, as they may hold
+// anything, and last what may be an artifact.
 func (x Index) Candidates(want ocispec.Platform) []ocispec.Descriptor {
 	type ranked struct {
 		rank int
@@ -31,6 +31,9 @@ func (x Index) Candidates(want ocispec.Platform) []ocispec.Descriptor {
 			if d.Platform == nil && IsIndex(d.MediaType) {
 				r = worst
 			}
+			if PerhapsArtifact(d) {
+				r = worst + 1
+			}
 			fit = append(fit, ranked{r, d})
 		}
 	}
@@ -42,11 +45,13 @@ func (x Index) Candidates(want ocispec.Platform) []ocispec.Descriptor {
 	return out
 }
 
+// PerhapsArtifact reports whether an entry of an index names the type of an
+// artifact, and no platform. It may still be an image: only its manifest tells.
+func PerhapsArtifact(d ocispec.Descriptor) bool { return d.ArtifactType != "" && d.Platform == nil }
+
+// usable reports whether an entry of an index may lead to an image.
 func usable(d ocispec.Descriptor) bool {
-	if d.Annotations[attestation] != "" {
-		return false
-	}
-	if d.ArtifactType != "" && d.Platform == nil {
+	if d.Annotations[Attestation] != "" {
 		return false
 	}
 	return IsIndex(d.MediaType) || IsImage(d.MediaType) || IsSchema1(d.MediaType)
