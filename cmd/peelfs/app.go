@@ -39,7 +39,7 @@ func (a *app) run(args []string) int {
 	ctx, stop := interruptible(context.Background())
 	defer stop()
 	root := rootCommand(a)
-	root.SetArgs(withTwoDashes(root, args))
+	root.SetArgs(findArguments(root, args))
 	err := mapfault.Catch(func() error { return root.ExecuteContext(ctx) })
 	return report(ctx, a.console, err)
 }

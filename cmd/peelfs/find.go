@@ -4,199 +4,195 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/peelfs/peelfs/cmd/peelfs/findexpr"
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/query"
 )
 
-// findFlags are the tests as they were written; "" asks for nothing.
 type findFlags struct {
 	sessionFlags
-	name, iname, path, kind, size, perm, newer, layer string
-	uid, gid                                          int64
-	maxDepth                                          int
-	null, long                                        bool
+	words      []string // of the expression
+	null, long bool
 }
 
-// oneDash marks commands whose long flags may have one dash, as those of find(1).
-const oneDash = "one dash"
-
 func findCommand(a *app) *cobra.Command {
-	f := findFlags{}
+	var f findFlags
 	cmd := &cobra.Command{
-		Use:   "find [flags] REF[:PATH]...",
+		Use:   "find [flags] REF[:PATH]... [EXPRESSION]",
 		Short: "Find files of an image by name, type, size, mode, time or layer",
-		Long: `Print the paths of all that passes every test, in the order of their bytes.
-Tests are those of find(1), with one dash or two.`,
+		Long: `Print the paths of all that an expression of find(1) holds for, in the order of
+their bytes. Tests: -name -path -regex -lname (-iname ... whatever the case),
+-type -size -perm -empty -user -group -uid -gid -links -mtime -mmin,
+-newer FILE|DATE, and -layer N: what this layer decides. ( ) ! -a -o and , join
+them; -mindepth, -maxdepth, -prune, -quit bound the walk; -printf, -print0, -ls
+print. Users and groups are the image's, times are UTC.`,
 		Example: `  peelfs find debian:bookworm -perm /u+s,g+s        set-id programs
-  peelfs find debian:bookworm:/usr -type f -size +1M -long
-  peelfs find myapp:2 -layer 3 -newer /etc/os-release -print0 | xargs -0 ...`,
-		Annotations: map[string]string{oneDash: "true"},
-		Args:        wrong(cobra.MinimumNArgs(1)),
+  peelfs find debian:bookworm:/usr -type f -size +1M -ls
+  peelfs find myapp:2 -layer 3 ! -name '*.py' -printf '%s %p\n'`,
+		Args: wrong(cobra.MinimumNArgs(1)),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
-			return find(ctx, c, s, args, f)
+			return find(ctx, c, s, args, findexpr.Characters(a.env), f)
 		}),
 	}
-	f.defineTests(cmd.Flags())
-	formatFlag(a.console, cmd.Flags())
+	flags := cmd.Flags()
+	flags.StringArrayVar(&f.words, expressionFlag, nil, "")
+	flags.Lookup(expressionFlag).Hidden = true
+	flags.BoolVarP(&f.null, "null", "0", false, "paths end with a NUL, and are exact")
+	flags.BoolVarP(&f.long, "long", "l", false, "mode, owner, size and time too")
+	formatFlag(a.console, flags)
 	lookFlags(cmd, &f.sessionFlags)
 	cmd.ValidArgsFunction = completeRefs(a, &f.sessionFlags)
 	return cmd
 }
 
-func (f *findFlags) defineTests(flags *pflag.FlagSet) {
-	flags.StringVar(&f.name, "name", "", "the name fits a pattern; -iname whatever the case")
-	flags.StringVar(&f.iname, "iname", "", "")
-	flags.Lookup("iname").Hidden = true
-	flags.StringVar(&f.path, "path", "", "the path fits one; * matches slashes too")
-	flags.StringVar(&f.kind, "type", "", "f, d, l, c, b, p, or several: f,l")
-	flags.StringVar(&f.size, "size", "", "+10M larger, -4k smaller; c k M G, or 512 bytes")
-	flags.StringVar(&f.perm, "perm", "", "644 exactly, -4000 all bits, /u+s,g+s any bit")
-	flags.StringVar(&f.newer, "newer", "", "modified after a file of the image, or a date")
-	flags.Int64Var(&f.uid, "uid", -1, "the owner's number; -gid the group's")
-	flags.Int64Var(&f.gid, "gid", -1, "")
-	flags.Lookup("gid").Hidden = true
-	flags.StringVar(&f.layer, "layer", "", "in this layer: its number from 0, or its digest")
-	flags.IntVar(&f.maxDepth, "maxdepth", -1, "no deeper than this below PATH")
-	flags.BoolVarP(&f.null, "print0", "0", false, "paths end with a NUL, and are exact")
-	flags.BoolVarP(&f.long, "long", "l", false, "mode, owner, size and time too")
+// expressionFlag brings the words of an expression past the parser of flags, which
+// would not know them.
+const expressionFlag = "expression-word"
+
+// findArguments makes, of a command line of find, one whose flags all have two
+// dashes and whose expression is in flags. Others stay as they are.
+func findArguments(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	if err != nil || cmd.Name() != "find" || len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		return args
+	}
+	words, rest := findexpr.Split(args, func(arg string) bool { return wantsValue(cmd, arg) })
+	out := make([]string, 0, len(args)+len(words))
+	ended := false
+	for _, arg := range rest {
+		if arg == "--" && !ended {
+			ended = true
+			out = append(out, flagged(words)...)
+			words = nil
+		}
+		if name, one := oneDash(arg); one && !ended && findFlag(cmd, name) != nil {
+			arg = "-" + arg
+		}
+		out = append(out, arg)
+	}
+	return append(out, flagged(words)...)
 }
 
-func find(ctx context.Context, c *output.Console, s *session, args []string, f findFlags) error {
+func flagged(words []string) (flags []string) {
+	for _, w := range words {
+		flags = append(flags, "--"+expressionFlag+"="+w)
+	}
+	return flags
+}
+
+// oneDash is the name of a flag of several letters that has one dash.
+func oneDash(arg string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(arg, "-")
+	name, _, _ = strings.Cut(name, "=")
+	return name, ok && len(name) > 1 && name[0] != '-'
+}
+
+func findFlag(cmd *cobra.Command, name string) *pflag.Flag {
+	if f := cmd.Flags().Lookup(name); f != nil {
+		return f
+	}
+	return cmd.InheritedFlags().Lookup(name)
+}
+
+// wantsValue says whether arg is a flag whose value is the next argument.
+func wantsValue(cmd *cobra.Command, arg string) bool {
+	if strings.Contains(arg, "=") {
+		return false
+	}
+	f := findFlag(cmd, strings.TrimLeft(arg, "-"))
+	return f != nil && f.NoOptDefVal == ""
+}
+
+func find(ctx context.Context, c *output.Console, s *session, args []string, characters bool, f findFlags) error {
 	inJSON, err := c.AsJSON()
 	if err != nil {
 		return err
 	}
-	out := c.Screen()
-	if f.null {
-		out.Exact()
+	if i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, "-") }); i >= 0 {
+		return errkind.WithHint(errkind.New(errkind.Invalid, "find has no test %s", args[i]), "see: peelfs find --help")
 	}
-	list := out.List()
-	look := newLooker(s)
+	p := &findPrinter{Screen: c.Screen(), flags: f}
+	if inJSON {
+		p.json = p.List()
+	}
+	if f.null {
+		p.Exact()
+	}
+	look, now := newLooker(s), time.Now()
 	err = eachOf(ctx, c, args, func(arg string) error {
-		defer out.Flush()
+		defer p.Flush()
 		st, from, err := look.at(ctx, arg, false)
 		if err != nil {
 			return err
 		}
-		filters, err := f.filters(ctx, st)
+		x, err := findexpr.Parse(ctx, findexpr.Image{
+			View: st.view, Now: now, Characters: characters, Layer: st.layerNumber, Permission: permissions, Name: p.Name,
+		}, f.words)
 		if err != nil {
 			return err
 		}
-		found := func(e query.Entry) error { return f.print(out, e) }
-		if inJSON {
-			found = func(e query.Entry) error {
-				item, err := entryOf(ctx, st.view, e)
-				if err != nil {
-					return err
-				}
-				return list.Add(item)
-			}
+		if inJSON && x.Formats() {
+			return errkind.New(errkind.Invalid, "either -printf or --format json")
 		}
-		return f.search(ctx, st, from, query.All(filters), found)
+		p.ctx, p.stack = ctx, st
+		return x.Walk(ctx, st.view, from, p)
 	})
-	if inJSON && (err == nil || list.Len() > 0) {
-		err = errors.Join(err, list.Close())
+	if inJSON && (err == nil || p.json.Len() > 0) {
+		err = errors.Join(err, p.json.Close())
 	}
-	return errors.Join(err, out.Flush())
+	return errors.Join(err, p.Flush())
 }
 
-func (f findFlags) search(ctx context.Context, st *stack, from query.Entry, test query.Filter, found query.Visit) error {
-	return query.Walk(ctx, st.view, from, func(e query.Entry) error {
-		if test(e) {
-			if err := found(e); err != nil {
-				return err
-			}
-		}
-		if e.IsDir() && e.Depth == f.maxDepth {
-			return fs.SkipDir
-		}
-		return nil
-	})
+// findPrinter prints what an expression finds in one image after the other.
+type findPrinter struct {
+	*output.Screen
+	flags findFlags
+	json  *output.List    // nil for people
+	ctx   context.Context // of the one walk that is under way
+	stack *stack
 }
 
-// filters are the tests that were asked for.
-func (f findFlags) filters(ctx context.Context, st *stack) (all []query.Filter, err error) {
-	add := func(text string, parse func(string) (query.Filter, error)) {
-		if text == "" || err != nil {
-			return
-		}
-		filter, parseErr := parse(text)
-		all, err = append(all, filter), parseErr
-	}
-	add(f.kind, query.Type)
-	add(f.name, func(s string) (query.Filter, error) { return query.Name(s, false) })
-	add(f.iname, func(s string) (query.Filter, error) { return query.Name(s, true) })
-	add(f.path, query.Path)
-	add(f.size, query.Size)
-	add(f.perm, query.Perm)
-	add(f.newer, func(s string) (query.Filter, error) { return newer(ctx, st, s) })
-	add(f.layer, func(s string) (query.Filter, error) {
-		n, err := st.layerNumber(s)
-		return query.InLayer(st.view, n), err
-	})
-	for _, id := range []struct {
-		n      int64
-		filter func(uint32) query.Filter
-	}{{f.uid, query.Owner}, {f.gid, query.Group}} {
-		if id.n < -1 || id.n > 1<<32-1 {
-			return nil, errkind.New(errkind.Invalid, "%d is nobody's number", id.n)
-		}
-		if id.n >= 0 {
-			all = append(all, id.filter(uint32(id.n)))
-		}
-	}
-	return all, err
-}
-
-// newer reads the time that files must be newer than: that of a file of the
-// image, or one that is written out.
-func newer(ctx context.Context, st *stack, text string) (query.Filter, error) {
-	if strings.HasPrefix(text, "/") {
-		e, err := query.Find(ctx, st.view, text, true)
-		return query.Newer(e.Attr.Sec, e.Attr.Nsec), err
-	}
-	t, err := query.ParseTime(text)
-	return query.Newer(t.Unix(), uint32(t.Nanosecond())), err
-}
-
-func (f findFlags) print(out *output.Screen, e query.Entry) error {
-	if f.long {
-		a := e.Attr
-		fmt.Fprintf(out, "%s %5d %5d %10s %s ", permissions(a), a.UID, a.GID, amount(a, sizes(false)), day(a))
-	}
+// Print implements findexpr.Printer.
+func (p *findPrinter) Print(e query.Entry) error {
 	end := "\n"
-	if f.null {
+	if p.flags.null {
 		end = "\x00"
 	}
-	_, err := out.WriteString(paint(out, e, out.Name(e.Path())) + end)
+	return p.print(e, p.flags.long, p.Name(e.Path()), end)
+}
+
+// Print0 implements findexpr.Printer.
+func (p *findPrinter) Print0(e query.Entry) error { return p.print(e, p.flags.long, e.Path(), "\x00") }
+
+// PrintLong implements findexpr.Printer.
+func (p *findPrinter) PrintLong(e query.Entry) error { return p.print(e, true, p.Name(e.Path()), "\n") }
+
+// Printf implements findexpr.Printer.
+func (p *findPrinter) Printf(text string) error {
+	_, err := p.WriteString(text)
 	return err
 }
 
-// withTwoDashes gives the long flags of commands that follow find(1) the two
-// dashes that the others have.
-func withTwoDashes(root *cobra.Command, args []string) []string {
-	cmd, _, err := root.Find(args)
-	if err != nil || cmd.Annotations[oneDash] == "" {
-		return args
-	}
-	out := slices.Clone(args)
-	for i, arg := range out {
-		if arg == "--" {
-			break
+func (p *findPrinter) print(e query.Entry, long bool, shown, end string) error {
+	if p.json != nil {
+		item, err := entryOf(p.ctx, p.stack.view, e)
+		if err != nil {
+			return err
 		}
-		name, dashed := strings.CutPrefix(arg, "-")
-		name, _, _ = strings.Cut(name, "=")
-		if dashed && len(name) > 1 && cmd.Flags().Lookup(name) != nil {
-			out[i] = "-" + arg
-		}
+		return p.json.Add(item)
 	}
-	return out
+	if long {
+		a := e.Attr
+		fmt.Fprintf(p, "%s %5d %5d %10s %s ", permissions(a), a.UID, a.GID, amount(a, sizes(false)), day(a))
+	}
+	_, err := p.WriteString(paint(p.Screen, e, shown) + end)
+	return err
 }

@@ -13,10 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/peelfs/peelfs/internal/errkind"
 	tt "github.com/peelfs/peelfs/internal/tartest"
-	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/view"
 )
 
 func TestWalk(t *testing.T) {
@@ -140,110 +137,6 @@ func TestLargest(t *testing.T) {
 		if got := l.Items(); !slices.Equal(got, all[:min(keep, len(all))]) {
 			t.Fatalf("%v, want %v", got, all)
 		}
-	})
-}
-
-func TestFilters(t *testing.T) {
-	file := func(mode uint32, size int64) Entry {
-		return At("/usr/bin/Su", view.Attr{Kind: index.File, Mode: mode, Size: size, UID: 3, GID: 4, Sec: 10, Nsec: 5})
-	}
-	must := func(f Filter, err error) Filter {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return f
-	}
-	for _, c := range []struct {
-		what string
-		f    Filter
-		e    Entry
-		want bool
-	}{
-		{"name", must(Name("S*", false)), file(0, 0), true},
-		{"name of another case", must(Name("su", false)), file(0, 0), false},
-		{"name whatever the case", must(Name("sU", true)), file(0, 0), true},
-		{"path over slashes", must(Path("/usr*S?")), file(0, 0), true},
-		{"path, one slash", must(Path("/usr?bin/Su")), file(0, 0), true},
-		{"path, not whole", must(Path("bin/*")), file(0, 0), false},
-		{"type", must(Type("l,f")), file(0, 0), true},
-		{"other type", must(Type("d")), file(0, 0), false},
-		{"exactly 0", must(Size("0")), file(0, 0), true},
-		{"1 block holds 1 byte", must(Size("1")), file(0, 1), true},
-		{"less than 1k is nothing but 0", must(Size("-1k")), file(0, 1), false},
-		{"more than 1k", must(Size("+1k")), file(0, 1025), true},
-		{"1k exactly", must(Size("1k")), file(0, 1024), true},
-		{"bytes", must(Size("7c")), file(0, 7), true},
-		{"largest size", must(Size("+1G")), file(0, 1<<48-1), true},
-		{"exact mode", must(Perm("4755")), file(0o4755, 0), true},
-		{"not the exact mode", must(Perm("755")), file(0o4755, 0), false},
-		{"all bits", must(Perm("-4000")), file(0o4755, 0), true},
-		{"not all bits", must(Perm("-6000")), file(0o4755, 0), false},
-		{"any bit", must(Perm("/6000")), file(0o4755, 0), true},
-		{"symbolic", must(Perm("/u+s,g+s")), file(0o2755, 0), true},
-		{"symbolic, all", must(Perm("-ug+s")), file(0o2755, 0), false},
-		{"no bits are any bits", must(Perm("/000")), file(0, 0), true},
-		{"everybody writes", must(Perm("-a=w")), file(0o222, 0), true},
-		{"newer", Newer(10, 4), file(0, 0), true},
-		{"not newer than itself", Newer(10, 5), file(0, 0), false},
-		{"owner", Owner(3), file(0, 0), true},
-		{"group", Group(3), file(0, 0), false},
-		{"all", All([]Filter{Owner(3), Group(4)}), file(0, 0), true},
-		{"none asked", All(nil), file(0, 0), true},
-	} {
-		if got := c.f(c.e); got != c.want {
-			t.Errorf("%s: %v", c.what, got)
-		}
-	}
-}
-
-func TestBadFilters(t *testing.T) {
-	bad := func(what string, err error) {
-		t.Helper()
-		if !errkind.Is(err, errkind.Invalid) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	for _, s := range []string{"", "x", "+", "1x", "--1", "1.5", "+-3", "k"} {
-		_, err := Size(s)
-		bad("size "+s, err)
-	}
-	for _, s := range []string{"", "8", "-", "/-4000", "77777", "u+", "z+s", "u+q", "+s", "u"} {
-		if _, err := Perm(s); s != "+s" {
-			bad("perm "+s, err)
-		}
-	}
-	for _, s := range []string{"", "x", "f,", "ff"} {
-		_, err := Type(s)
-		bad("type "+s, err)
-	}
-	for _, s := range []string{"", "yesterday", "2024-13-01"} {
-		_, err := ParseTime(s)
-		bad("time "+s, err)
-	}
-	_, err := Name("[", false)
-	bad("name", err)
-	_, err = Path("[")
-	bad("path", err)
-}
-
-func FuzzFilters(f *testing.F) {
-	for _, s := range []string{"f,l", "+10M", "-4000", "/u+s", "a=rwx", "2024-01-01", "[a-z]*", "\\"} {
-		f.Add(s, "/a/b", uint32(0o4755), int64(4096))
-	}
-	f.Fuzz(func(t *testing.T, text, path string, mode uint32, size int64) {
-		e := At("/"+path, view.Attr{Kind: index.File, Mode: mode & 0o7777, Size: max(0, size)})
-		for _, parse := range []func(string) (Filter, error){
-			Type, Size, Perm, Path, func(s string) (Filter, error) { return Name(s, true) },
-		} {
-			filter, err := parse(text)
-			if err == nil {
-				filter(e)
-			} else if !errkind.Is(err, errkind.Invalid) {
-				t.Errorf("%q: %v", text, err)
-			}
-		}
-		_, _ = ParseTime(text)
 	})
 }
 

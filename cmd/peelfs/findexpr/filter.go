@@ -1,86 +1,38 @@
-package query
+package findexpr
 
 import (
-	gopath "path"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/view"
+	"github.com/peelfs/peelfs/layers/query"
 )
 
-// Filter says whether an entry is one of those that are looked for.
-type Filter func(Entry) bool
+// filter says whether an entry passes a test that needs nothing but its path and
+// attributes.
+type filter func(query.Entry) bool
 
-// All is the filter that holds where each of filters does.
-func All(filters []Filter) Filter {
-	return func(e Entry) bool {
-		for _, f := range filters {
-			if !f(e) {
-				return false
-			}
-		}
-		return true
-	}
-}
-
-// Name matches the last element of the path with a pattern of the shell, with
-// fold whatever the case.
-func Name(pattern string, fold bool) (Filter, error) {
-	match, err := glob(pattern, fold)
-	if err != nil {
-		return nil, err
-	}
-	return func(e Entry) bool { return match(e.Name()) }, nil
-}
-
-// Path matches the whole path with a pattern of the shell in which "*" and "?"
-// stand for slashes too, as find(1) has it.
-func Path(pattern string) (Filter, error) {
-	const stand = "\x00" // no path has a NUL: slashes can be hidden as that
-	match, err := glob(strings.ReplaceAll(pattern, "/", stand), false)
-	if err != nil {
-		return nil, err
-	}
-	return func(e Entry) bool { return match(strings.ReplaceAll(e.Path(), "/", stand)) }, nil
-}
-
-func glob(pattern string, fold bool) (func(string) bool, error) {
-	if _, err := gopath.Match(pattern, ""); err != nil {
-		return nil, errkind.New(errkind.Invalid, "pattern %q: %w", pattern, err)
-	}
-	if fold {
-		pattern = strings.ToLower(pattern)
-	}
-	return func(s string) bool {
-		if fold {
-			s = strings.ToLower(s)
-		}
-		ok, err := gopath.Match(pattern, s)
-		return ok && err == nil
-	}, nil
-}
-
-// Type matches kinds by find's letters, as "f" or "f,l".
-func Type(letters string) (Filter, error) {
+// ofType matches kinds by find's letters, as "f" or "f,l".
+func ofType(letters string) (filter, error) {
 	var kinds [256]bool
 	for _, letter := range strings.Split(letters, ",") {
 		kind, ok := map[string]index.Kind{
 			"f": index.File, "d": index.Dir, "l": index.Symlink, "c": index.Char, "b": index.Block, "p": index.Fifo,
+			"s": index.Link, // sockets: a tar has none, and no entry of a view is of this kind
 		}[letter]
 		if !ok {
 			return nil, errkind.WithHint(errkind.New(errkind.Invalid, "type %q is not known", letter), "use f, d, l, c, b or p, or several: f,l")
 		}
 		kinds[kind] = true
 	}
-	return func(e Entry) bool { return kinds[e.Attr.Kind] }, nil
+	return func(e query.Entry) bool { return kinds[e.Attr.Kind] }, nil
 }
 
-// Size matches sizes as find(1) does: in units of 512 bytes, or of what a
+// ofSize matches sizes as find(1) does: in units of 512 bytes, or of what a
 // letter says (c w b k M G), rounded up; "+N" is more than N units, "-N" fewer.
-func Size(text string) (Filter, error) {
+func ofSize(text string) (filter, error) {
 	unit, number := int64(512), text
 	if n := len(text); n > 0 {
 		if u, ok := map[byte]int64{'c': 1, 'w': 2, 'b': 512, 'k': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}[text[n-1]]; ok {
@@ -91,7 +43,7 @@ func Size(text string) (Filter, error) {
 	if err != nil {
 		return nil, errkind.WithHint(errkind.New(errkind.Invalid, "size %q is malformed", text), "write it as +10M, -4k or 0, with c for bytes")
 	}
-	return func(e Entry) bool {
+	return func(e query.Entry) bool {
 		units := e.Attr.Size / unit
 		if e.Attr.Size%unit != 0 {
 			units++
@@ -114,10 +66,10 @@ func signed(text string) (n int64, compare func(a, b int64) bool, err error) {
 	return int64(u), compare, err
 }
 
-// Perm matches permission and set-id bits as find(1) does: exactly MODE, with
+// ofMode matches permission and set-id bits as find(1) does: exactly MODE, with
 // "-MODE" all of its bits, with "/MODE" any of them. MODE is octal or symbolic
 // like u+s,o=w.
-func Perm(text string) (Filter, error) {
+func ofMode(text string) (filter, error) {
 	rest := strings.TrimLeft(text, "-/")
 	mode, err := parseMode(rest)
 	if err != nil || len(text)-len(rest) > 1 {
@@ -125,11 +77,11 @@ func Perm(text string) (Filter, error) {
 	}
 	switch {
 	case rest == text:
-		return func(e Entry) bool { return e.Attr.Mode == mode }, nil
+		return func(e query.Entry) bool { return e.Attr.Mode == mode }, nil
 	case text[0] == '-':
-		return func(e Entry) bool { return e.Attr.Mode&mode == mode }, nil
+		return func(e query.Entry) bool { return e.Attr.Mode&mode == mode }, nil
 	}
-	return func(e Entry) bool { return mode == 0 || e.Attr.Mode&mode != 0 }, nil
+	return func(e query.Entry) bool { return mode == 0 || e.Attr.Mode&mode != 0 }, nil
 }
 
 func parseMode(text string) (uint32, error) {
@@ -175,28 +127,12 @@ var symbolic = map[rune]map[rune]uint32{
 	'o': {'r': 0o4, 'w': 0o2, 'x': 0o1, 's': 0, 't': 0o1000},
 }
 
-// Newer matches what was modified after a time.
-func Newer(sec int64, nsec uint32) Filter {
-	return func(e Entry) bool { return e.Attr.Sec > sec || e.Attr.Sec == sec && e.Attr.Nsec > nsec }
-}
-
-// ParseTime reads a date, or a date and time, in UTC unless it says otherwise.
-func ParseTime(text string) (time.Time, error) {
+// parseTime reads a date, or a date and time, in UTC unless it says otherwise.
+func parseTime(text string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02 15:04", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, nil
 		}
 	}
 	return time.Time{}, errkind.WithHint(errkind.New(errkind.Invalid, "time %q is malformed", text), "write it as 2024-12-31 or 2024-12-31T23:59:59Z")
-}
-
-// Owner matches a numeric owner, group the numeric group.
-func Owner(uid uint32) Filter { return func(e Entry) bool { return e.Attr.UID == uid } }
-
-// Group matches a numeric group.
-func Group(gid uint32) Filter { return func(e Entry) bool { return e.Attr.GID == gid } }
-
-// InLayer matches what a layer decides about, 0 being the base.
-func InLayer(v *view.View, layer int) Filter {
-	return func(e Entry) bool { return v.LayerOf(e.Attr.Ino) == layer }
 }
