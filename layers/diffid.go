@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/atomicfile"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 )
 
@@ -33,7 +34,7 @@ func contradict(a, b digest.Digest) bool {
 // a reading has computed that digest too.
 func (l *Layer) diffIDProven(dir string, h index.Header) bool {
 	want := l.src.DiffID
-	if want == "" || h.DiffID == "" || hearsay(h) || h.DiffID.Algorithm() == want.Algorithm() {
+	if want == "" || h.DiffID == "" || cachedir.Unproven(h) || h.DiffID.Algorithm() == want.Algorithm() {
 		return true
 	}
 	f, err := os.Open(filepath.Join(dir, diffIDPrefix+want.Algorithm().String()))

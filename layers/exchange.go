@@ -10,7 +10,9 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tarstream"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/soci"
 	"github.com/peelfs/peelfs/layers/stream"
 	"github.com/peelfs/peelfs/layers/toc"
@@ -62,8 +64,8 @@ func (s *Store) ImportIndex(ctx context.Context, data []byte) (d digest.Digest, 
 		return "", false, err
 	}
 	defer tmp.discard()
-	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
-		return "", false, writeError(err)
+	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+		return "", false, cachedir.WriteError(err)
 	}
 	return h.BlobDigest, true, nil
 }
@@ -95,7 +97,7 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 		return nil, errkind.New(errkind.Unsupported, "its digest is not known")
 	case toc.Announced(l.src.Annotations):
 		return nil, errkind.New(errkind.Unsupported, "it has a table of contents of its own")
-	case size >= 0 && size <= smallLayer:
+	case size >= 0 && size <= opened.SmallLayer:
 		return nil, errkind.New(errkind.Unsupported, "it is so small that it is read whole")
 	}
 	body, err := l.openWhole(ctx)

@@ -11,7 +11,9 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/soci"
 )
 
@@ -48,7 +50,7 @@ func TestAnIndexServesAnotherMachine(t *testing.T) {
 				t.Errorf("%+v", st)
 			}
 			mustHave(t, l, files)
-			if x.Header().Imported == l.acquired.Load().idx.Header().Imported {
+			if x.Header().Imported == l.current.Load().Index.Header().Imported {
 				t.Error("the proven index has not taken its place")
 			}
 		})
@@ -141,7 +143,7 @@ func TestAnImportOfAnotherLayerIsDropped(t *testing.T) {
 	if st := l.Status(); st.Verified != "layer" {
 		t.Errorf("%+v", st)
 	}
-	_, err = os.Stat(filepath.Join(s.dir, "layers", "sha256", d.Encoded(), indexName))
+	_, err = os.Stat(filepath.Join(s.dir, "layers", "sha256", d.Encoded(), cachedir.IndexName))
 	must(t, err)
 }
 
@@ -189,7 +191,7 @@ func TestZtocsOfLayers(t *testing.T) {
 	s := openTestStore(t, t.TempDir(), Options{})
 	for i, src := range sources {
 		built, err := s.Layer(src).BuildZtoc(t.Context(), soci.Options{})
-		if large := len(blobs[i].data) > smallLayer; !large {
+		if large := len(blobs[i].data) > opened.SmallLayer; !large {
 			if !errkind.Is(err, errkind.Unsupported) {
 				t.Errorf("layer %d: %v", i, err)
 			}

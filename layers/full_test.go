@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/cachedir"
 )
 
 // smallDisk is a directory on a file system of its own with the given size.
@@ -101,7 +102,7 @@ func fillUp(t *testing.T, dir string) {
 			_, err = f.Write(make([]byte, n))
 		}
 	}
-	if !isFull(err) {
+	if !cachedir.IsFull(err) {
 		t.Fatal(err)
 	}
 }
@@ -121,6 +122,7 @@ func TestAColdLayerOnAFullDisk(t *testing.T) {
 			plain := openTestStore(t, t.TempDir(), Options{}).Layer(Source{Digest: src.Digest, Alias: src.Alias, Blob: src.Blob})
 			dir := smallDisk(t, "2m")
 			s := openTestStore(t, dir, Options{})
+			s.shared.RoomAgain = 0
 			fillUp(t, dir)
 			l := s.Layer(src)
 			x, err := l.Index(t.Context())
@@ -130,8 +132,7 @@ func TestAColdLayerOnAFullDisk(t *testing.T) {
 				t.Errorf("Fill: %v, hint %q", err, errkind.Hint(err))
 			}
 			must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=64m"))
-			if a := l.acquired.Load(); a.data.IsNowhere() {
-				a.again.Store(1)
+			if a := l.current.Load(); a.Data.IsNowhere() {
 				sameContents(t, l, plain, x)
 				l.crew.Wait()
 			}

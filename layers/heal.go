@@ -1,9 +1,9 @@
 package layers
 
 import (
-	"errors"
-
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -17,7 +17,7 @@ const maxHeals = 3
 func (l *Layer) healing(fn func() error) error {
 	for n := 1; ; n++ {
 		err := mapfault.Catch(fn)
-		if !isDamage(err) {
+		if !opened.IsDamage(err) {
 			return err
 		}
 		l.heal()
@@ -27,38 +27,32 @@ func (l *Layer) healing(fn func() error) error {
 	}
 }
 
-// isDamage reports whether err comes from the cache's own files.
-func isDamage(err error) bool {
-	return mapfault.Is(err) || errors.Is(err, spanfile.ErrDamaged)
-}
-
 // heal takes the layer out of use if its files in the cache are damaged, and
 // removes those that are. The next caller makes them again; a caller that still
 // uses the old ones may go on.
 func (l *Layer) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a := l.acquired.Load()
+	a := l.current.Load()
 	if a == nil {
 		return
 	}
-	index, data := a.idx.Sound(), a.data.Sound()
+	index, data := a.Index.Sound(), a.Data.Sound()
 	if index && data {
 		return
 	}
 	l.store.log.Error("cached files of a layer are damaged and are made again", "layer", l.name(), "index", !index, "data", !data)
-	l.acquired.Store(nil)
+	l.current.Store(nil)
 	l.mu.old = append(l.mu.old, a)
-	l.mu.spans = newFlights[int]() // those under way are of the old files
-	if !data && a.lock != nil {
-		if err := spanfile.Remove(a.dir, dataName(a.idx), a.lock); err != nil {
+	if !data && a.Lock != nil {
+		if err := spanfile.Remove(a.Dir, cachedir.DataName(a.Index), a.Lock); err != nil {
 			l.store.log.Error("damaged data stays", "layer", l.name(), "error", err)
 		}
 	}
 	if index {
 		return
 	}
-	if err := removeIfThere(a.indexPath()); err != nil {
+	if err := removeIfThere(a.IndexPath()); err != nil {
 		l.store.log.Error("a damaged index stays", "layer", l.name(), "error", err)
 	}
 }

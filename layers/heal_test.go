@@ -100,7 +100,7 @@ func TestASpanThatComesToACutFileShowsNoHoles(t *testing.T) {
 	mustHave(t, l, files)
 	a, err := l.acquire(t.Context())
 	must(t, err)
-	h, err := a.data.TryLock(a.idx.Spans() - 2)
+	h, err := a.Data.TryLock(a.Index.Spans() - 2)
 	must(t, err)
 	h.Drop()
 	h.Release()
@@ -156,8 +156,8 @@ func TestADamagedLayerWhoseSourceIsAway(t *testing.T) {
 		t.Errorf("%v, want the source's error", err)
 	}
 	blob.fail.Store(nil)
-	l.mu.Lock()
-	l.mu.spans = newFlights[int]() // the failure that is remembered
-	l.mu.Unlock()
+	if a := l.current.Load(); a != nil {
+		a.Forget() // the failure that is remembered
+	}
 	mustHave(t, l, files)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -130,13 +131,13 @@ func (s *Store) stored() []storedLayer {
 
 func stat(dir string) storedLayer {
 	d := storedLayer{dir: dir}
-	if fi, err := os.Stat(filepath.Join(dir, indexName)); err == nil {
+	if fi, err := os.Stat(filepath.Join(dir, cachedir.IndexName)); err == nil {
 		d.index = fi.Size()
 	}
 	for _, name := range spanfile.Names(dir) {
 		d.data += spanfile.DiskSpace(dir, name)
 	}
-	if fi, err := os.Stat(filepath.Join(dir, lockName)); err == nil {
+	if fi, err := os.Stat(filepath.Join(dir, cachedir.LockName)); err == nil {
 		d.used = fi.ModTime()
 	}
 	return d
@@ -145,7 +146,7 @@ func stat(dir string) storedLayer {
 // withLease runs fn with the layer's lock file if nobody has the layer open, and
 // keeps everybody out while it runs; it reports whether fn ran.
 func withLease(dir string, fn func(lock *flock.File)) bool {
-	lock, err := flock.Open(filepath.Join(dir, lockName))
+	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if err != nil {
 		return false
 	}
@@ -179,6 +180,6 @@ func (s *Store) evict(d storedLayer, want int64, force bool) (freed int64) {
 	if err != nil {
 		return 0
 	}
-	defer a.close()
-	return a.data.Evict(min(want, math.MaxInt64/2), force)
+	defer a.Close()
+	return a.Data.Evict(min(want, math.MaxInt64/2), force)
 }

@@ -1,22 +1,19 @@
 package layers
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flight"
-	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/spanfile"
+	"github.com/peelfs/peelfs/layers/opened"
 )
 
 // Layer is one layer, lazily. Methods are safe for concurrent use.
@@ -43,56 +40,26 @@ type Layer struct {
 	opening   *flights[struct{}]
 	promotion *flights[struct{}]
 
-	acquired atomic.Pointer[acquired]
-	broken   atomic.Pointer[error] // set when what readers were told turned out wrong
-	whole    atomic.Bool           // somebody wants all of it: a ztoc would save nothing
-	count    counters
-	paid     atomic.Int64          // nanoseconds that callers waited for missing spans
-	filling  atomic.Bool           // the rest is being fetched
-	unkept   atomic.Pointer[error] // why the last span could not be written; nil if it could
+	current atomic.Pointer[opened.Layer]
+	corrupt atomic.Pointer[error] // set when what readers were told turned out wrong
+	whole   atomic.Bool           // somebody wants all of it: a ztoc would save nothing
+	count   opened.Counters
+	err     atomic.Pointer[error] // of the last fetch, for Status
 
 	mu struct {
 		sync.Mutex
-		spans *flights[int] // spans under way, and recent failures
-		ahead readAhead
-		old   []*acquired // forgotten or replaced, still in use
+		old []*opened.Layer // forgotten or replaced, still in use
 	}
 }
 
-// failureMemory is how long a failed fetch stays failed. The kernel asks two or
-// three times for one failed read; only the first shall pay for the attempt.
-const failureMemory = time.Second
-
-// pending is work that callers wait for and that has no value.
-type pending = flight.Flight[struct{}]
-
-// flights is such work by key; failures are kept for failureMemory.
+// flights is work under way by key that has no value; failures are kept for
+// opened.FailureMemory.
 type flights[K comparable] = flight.Group[K, struct{}]
 
-func newFlights[K comparable]() *flights[K] { return &flights[K]{KeepError: failureMemory} }
-
-// acquired is a layer whose index is known.
-type acquired struct {
-	dir  string
-	idx  *index.Index
-	data *spanfile.File
-	lock *flock.File // holds the lease; nil while nothing is on disk
-
-	again atomic.Int64 // when to look for room on the disk, Unix nanoseconds; 0: never
-}
-
-// counters are what Status tells beside the state of the disk.
-type counters struct {
-	fetched  atomic.Int64 // bytes that came from the blob in this process
-	asked    atomic.Int64 // bytes of files that readers got in this process
-	requests atomic.Int64 // ranges and streams asked of the blob
-	waiting  atomic.Int64 // callers that wait for bytes now
-	err      atomic.Pointer[error]
-}
+func newFlights[K comparable]() *flights[K] { return &flights[K]{KeepError: opened.FailureMemory} }
 
 func newLayer(s *Store, src Source) *Layer {
 	l := &Layer{store: s, src: src, crew: flight.NewCrew(), opening: newFlights[struct{}](), promotion: newFlights[struct{}]()}
-	l.mu.spans = newFlights[int]()
 	return l
 }
 
@@ -113,15 +80,15 @@ func (l *Layer) Index(ctx context.Context) (*index.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	return a.idx, nil
+	return a.Index, nil
 }
 
-func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
+func (l *Layer) acquire(ctx context.Context) (*opened.Layer, error) {
 	for {
-		if err := l.broken.Load(); err != nil {
+		if err := l.corrupt.Load(); err != nil {
 			return nil, *err
 		}
-		if a := l.acquired.Load(); a != nil && !a.idx.Cut() {
+		if a := l.current.Load(); a != nil && !a.Index.Cut() {
 			l.settleAgain(ctx, a)
 			return a, nil
 		}
@@ -137,37 +104,43 @@ func (l *Layer) acquire(ctx context.Context) (*acquired, error) {
 }
 
 // wait counts the caller as waiting until f ends or ctx does.
-func (l *Layer) wait(ctx context.Context, f *pending) error {
-	l.count.waiting.Add(1)
-	defer l.count.waiting.Add(-1)
+func (l *Layer) wait(ctx context.Context, f *flight.Flight[struct{}]) error {
+	l.count.Waiting.Add(1)
+	defer l.count.Waiting.Add(-1)
 	_, err := f.Wait(ctx)
 	return err
 }
 
-// open sets l.acquired.
+// open sets l.current.
 func (l *Layer) open(ctx context.Context) error {
-	if l.acquired.Load() != nil {
+	if l.current.Load() != nil {
 		return nil // since the caller looked
 	}
-	var a *acquired
+	var a *cachedir.Files
 	err := mapfault.Catch(func() (err error) {
 		a, err = l.make(ctx)
 		return err
 	})
 	l.note(err)
 	if err == nil {
-		l.acquired.Store(a)
+		l.current.Store(opened.New(a, l.host()))
 	}
 	return err
+}
+
+// host is what a generation of the layer needs of it.
+func (l *Layer) host() opened.Host {
+	return opened.Host{Shared: &l.store.shared, Name: l.name, Note: l.note, Count: &l.count, Crew: l.crew,
+		ReadRange: l.src.Blob.ReadRange, Whole: l.openWhole}
 }
 
 // note keeps an error for Status, and forgets the one before when err is nil.
 func (l *Layer) note(err error) {
 	if err == nil {
-		l.count.err.Store(nil)
+		l.err.Store(nil)
 		return
 	}
-	l.count.err.Store(&err)
+	l.err.Store(&err)
 }
 
 // name is the layer's short name in messages.
@@ -185,26 +158,12 @@ func (l *Layer) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var err error
-	if a := l.acquired.Swap(nil); a != nil {
-		err = a.close()
+	if a := l.current.Swap(nil); a != nil {
+		err = a.Close()
 	}
 	for _, a := range l.mu.old {
-		a.close()
+		a.Close()
 	}
 	l.mu.old = nil
 	return err
 }
-
-func (a *acquired) close() error {
-	err := a.data.Close()
-	if e := a.idx.Close(); err == nil {
-		err = e
-	}
-	if a.lock != nil {
-		err = cmp.Or(err, a.lock.Close())
-	}
-	return err
-}
-
-func (a *acquired) indexPath() string { return filepath.Join(a.dir, indexName) }
-func (a *acquired) lockPath() string  { return filepath.Join(a.dir, lockName) }

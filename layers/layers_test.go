@@ -21,6 +21,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
+	"github.com/peelfs/peelfs/layers/cachedir"
 )
 
 // memBlob is a blob in memory that counts what is asked of it.
@@ -538,7 +539,7 @@ func TestIndexesOfOtherVersionsAreMadeAgainInSilence(t *testing.T) {
 	src, _ := sourceOf(tar, gz(tar))
 	dir := t.TempDir()
 	mustHave(t, openTestStore(t, dir, Options{}).Layer(src), files)
-	path := filepath.Join(dir, "layers", "sha256", src.Digest.Encoded(), indexName)
+	path := filepath.Join(dir, "layers", "sha256", src.Digest.Encoded(), cachedir.IndexName)
 	raw, err := os.ReadFile(path)
 	must(t, err)
 	const versionAt = 8

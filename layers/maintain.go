@@ -14,6 +14,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -41,9 +42,9 @@ func (s *Store) List() []Cached {
 		c := Cached{Digest: digestOf(d.dir), State: Cold, Index: d.index, Data: d.data, Used: d.used, Pinned: pinned(d.dir)}
 		c.InUse = !withLease(d.dir, func(*flock.File) {})
 		if a, err := s.open(d.dir); err == nil {
-			a.describe(&c.Status)
+			tell(a, &c.Status)
 			c.State, c.Format = c.Status.State, c.Status.Format
-			a.close()
+			a.Close()
 		}
 		all = append(all, c)
 	}
@@ -56,29 +57,29 @@ func (s *Store) has(d digest.Digest) bool {
 	if err != nil {
 		return false
 	}
-	_, err = os.Stat(filepath.Join(dir, indexName))
+	_, err = os.Stat(filepath.Join(dir, cachedir.IndexName))
 	return err == nil
 }
 
 // open opens what is in a layer's directory, without a lease, and makes nothing. The error is
 // fs.ErrNotExist if there is no index, and Corrupt if there is a wrong one.
-func (s *Store) open(dir string) (*acquired, error) {
-	idx, err := index.Open(filepath.Join(dir, indexName))
+func (s *Store) open(dir string) (*cachedir.Files, error) {
+	idx, err := index.Open(filepath.Join(dir, cachedir.IndexName))
 	if err != nil {
 		return nil, err
 	}
-	lock, err := flock.Open(filepath.Join(dir, lockName))
+	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if err != nil {
 		idx.Close()
 		return nil, err
 	}
-	data, err := spanfile.Look(dir, layoutOf(idx), lock)
+	data, err := spanfile.Look(dir, cachedir.LayoutOf(idx), lock)
 	if err != nil {
 		idx.Close()
 		lock.Close()
 		return nil, err
 	}
-	return &acquired{dir: dir, idx: idx, data: data, lock: lock}, nil
+	return &cachedir.Files{Dir: dir, Index: idx, Data: data, Lock: lock}, nil
 }
 
 func digestOf(dir string) digest.Digest {
@@ -100,7 +101,7 @@ func (s *Store) Pin(d digest.Digest) error {
 		return cacheError(s.dir, err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, pinName), nil, 0o600); err != nil {
-		return writeError(err)
+		return cachedir.WriteError(err)
 	}
 	return nil
 }
@@ -220,19 +221,19 @@ func (s *Store) verifyLayer(ctx context.Context, dir string, v *Verified, report
 	if err != nil {
 		return err
 	}
-	defer a.close()
+	defer a.Close()
 	var bad []int
-	for i := range a.idx.Spans() {
-		found, err := a.verifySpan(ctx, i, v)
+	for i := range a.Index.Spans() {
+		found, err := verifySpan(ctx, a, i, v)
 		if err != nil {
 			return err
 		}
-		if found == wrong {
+		if found == cachedir.Wrong {
 			bad = append(bad, i)
 		}
 	}
 	if len(bad) > 0 {
-		report(Problem{digestOf(dir), bad, fmt.Sprintf("%d of %d spans are wrong; they are dropped", len(bad), a.idx.Spans())})
+		report(Problem{digestOf(dir), bad, fmt.Sprintf("%d of %d spans are wrong; they are dropped", len(bad), a.Index.Spans())})
 	}
 	return nil
 }
@@ -240,7 +241,7 @@ func (s *Store) verifyLayer(ctx context.Context, dir string, v *Verified, report
 // removeIndex removes the index in dir if it is damaged, which it may no longer
 // be when nobody else makes one.
 func (s *Store) removeIndex(ctx context.Context, dir string) (bool, error) {
-	lock, err := flock.Open(filepath.Join(dir, lockName))
+	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -251,35 +252,35 @@ func (s *Store) removeIndex(ctx context.Context, dir string) (bool, error) {
 	if err := lock.Lock(ctx, makeLock, 1); err != nil {
 		return false, err
 	}
-	idx, err := index.Open(filepath.Join(dir, indexName))
+	idx, err := index.Open(filepath.Join(dir, cachedir.IndexName))
 	if err == nil {
 		return false, idx.Close()
 	}
 	if !errkind.Is(err, errkind.Corrupt) {
 		return false, nil
 	}
-	return true, removeIfThere(filepath.Join(dir, indexName))
+	return true, removeIfThere(filepath.Join(dir, cachedir.IndexName))
 }
 
 // verifySpan compares span i with its checksum under its lock, and confirms or
 // drops it. What it returns is unknown as well if the span is not on disk.
-func (a *acquired) verifySpan(ctx context.Context, i int, v *Verified) (verdict, error) {
-	h, err := a.lockStored(ctx, i)
+func verifySpan(ctx context.Context, a *cachedir.Files, i int, v *Verified) (cachedir.Verdict, error) {
+	h, err := lockStored(ctx, a, i)
 	if h == nil {
-		return unknown, err
+		return cachedir.Unknown, err
 	}
 	defer h.Release()
-	found, sum := a.check(i)
+	found, sum := a.Check(i)
 	switch found {
-	case right:
-		v.Bytes += a.idx.Span(i).OutLen
-		if a.data.Suspect(i) {
+	case cachedir.Right:
+		v.Bytes += a.Index.Span(i).OutLen
+		if a.Data.Suspect(i) {
 			err = h.ConfirmUnread(sum)
 		}
-	case unknown:
+	case cachedir.Unknown:
 		v.Unknown++
 		fallthrough
-	case wrong:
+	case cachedir.Wrong:
 		h.Drop()
 	}
 	return found, err
@@ -287,13 +288,13 @@ func (a *acquired) verifySpan(ctx context.Context, i int, v *Verified) (verdict,
 
 // lockStored takes the lock of span i as soon as nobody else has it; it returns
 // nil if the span is not on disk, or no longer.
-func (a *acquired) lockStored(ctx context.Context, i int) (*spanfile.Held, error) {
-	stored := func() bool { return a.data.Has(i) || a.data.Suspect(i) }
+func lockStored(ctx context.Context, a *cachedir.Files, i int) (*spanfile.Held, error) {
+	stored := func() bool { return a.Data.Has(i) || a.Data.Suspect(i) }
 	for pause := time.Millisecond; stored(); pause = min(2*pause, 20*time.Millisecond) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		h, err := a.data.TryLock(i)
+		h, err := a.Data.TryLock(i)
 		if err != nil || h != nil && stored() {
 			return h, err
 		}

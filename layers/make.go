@@ -12,14 +12,9 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
-)
-
-// The files of a layer's directory; data and presence are spanfile's.
-const (
-	indexName = "index"
-	lockName  = "lock"
 )
 
 // Bytes of a layer's lock file. Those between are spanfile's.
@@ -29,27 +24,27 @@ const (
 )
 
 // make opens the layer from the cache, or makes it: one process at a time.
-func (l *Layer) make(ctx context.Context) (*acquired, error) {
+func (l *Layer) make(ctx context.Context) (*cachedir.Files, error) {
 	d := l.Digest()
 	if d == "" {
 		return l.makeUnnamed(ctx)
 	}
 	dir, lock, err := l.store.layerDir(d)
-	if isFull(err) {
+	if cachedir.IsFull(err) {
 		return l.makeNowhere(ctx, d, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	a, err := l.makeIn(ctx, dir, lock)
-	if err != nil || a.lock == nil {
+	if err != nil || a.Lock == nil {
 		lock.Close()
 	}
 	return a, err
 }
 
 // makeNowhere makes the layer d where not even its directory can be made.
-func (l *Layer) makeNowhere(ctx context.Context, d digest.Digest, why error) (*acquired, error) {
+func (l *Layer) makeNowhere(ctx context.Context, d digest.Digest, why error) (*cachedir.Files, error) {
 	dir, err := l.store.dirOf(d)
 	if err != nil {
 		return nil, err
@@ -73,7 +68,7 @@ func (s *Store) layerDir(d digest.Digest) (string, *flock.File, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return "", nil, cacheError(s.dir, err)
 		}
-		lock, err := flock.Open(filepath.Join(dir, lockName))
+		lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed between the two steps
 		}
@@ -95,17 +90,17 @@ func (s *Store) layerDir(d digest.Digest) (string, *flock.File, error) {
 
 // stillThere reports whether the open lock file is the one in dir.
 func stillThere(lock *flock.File, dir string) bool {
-	want, err := os.Stat(filepath.Join(dir, lockName))
+	want, err := os.Stat(filepath.Join(dir, cachedir.LockName))
 	return err == nil && lock.Same(want)
 }
 
 // touch notes that the layer was used now, for the choice of what to drop.
 func touch(dir string) {
 	now := time.Now()
-	_ = os.Chtimes(filepath.Join(dir, lockName), now, now)
+	_ = os.Chtimes(filepath.Join(dir, cachedir.LockName), now, now)
 }
 
-func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*acquired, error) {
+func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*cachedir.Files, error) {
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if a, err := l.fromCache(dir, lock); a != nil || err != nil {
 			return a, err
@@ -137,14 +132,14 @@ func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*acqu
 
 // adopt publishes a layer in dir and opens it; where the disk has no room for it,
 // it is opened in memory, without the lock file. The caller holds makeLock.
-func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*acquired, error) {
+func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
 	err := l.publish(dir, p)
-	if isFull(err) && p.data != nil {
+	if cachedir.IsFull(err) && p.data != nil {
 		p.discard() // what it takes may be enough for the index
 		p.data = nil
 		err = l.publish(dir, p)
 	}
-	if isFull(err) {
+	if cachedir.IsFull(err) {
 		return l.unkeptLayer(dir, p, err)
 	}
 	if err != nil {
@@ -159,8 +154,8 @@ func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*acquired, erro
 
 // fromCache opens the layer if its index is in the cache; nil if it is not. An
 // index that is damaged or belongs to something else is removed.
-func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
-	path := filepath.Join(dir, indexName)
+func (l *Layer) fromCache(dir string, lock *flock.File) (*cachedir.Files, error) {
+	path := filepath.Join(dir, cachedir.IndexName)
 	idx, err := index.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -188,7 +183,7 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*acquired, error) {
 	return nil, removeIfThere(path)
 }
 
-func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acquired, error) {
+func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
 	h := idx.Header()
 	if contradict(h.DiffID, l.src.DiffID) {
 		idx.Close()
@@ -196,19 +191,17 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*acqui
 	}
 	var data *spanfile.File
 	err := l.store.room.MakeRoom(func() (err error) {
-		data, err = spanfile.Open(dir, layoutOf(idx), lock)
+		data, err = spanfile.Open(dir, cachedir.LayoutOf(idx), lock)
 		return err
 	})
-	if isFull(err) {
-		a := l.inMemory(dir, idx, err)
-		a.lock = lock
-		return a, nil
+	if cachedir.IsFull(err) {
+		return &cachedir.Files{Dir: dir, Index: idx, Data: spanfile.Nowhere(cachedir.LayoutOf(idx)), Lock: lock, Unkept: err}, nil
 	}
 	if err != nil {
 		idx.Close()
 		return nil, cacheError(l.store.dir, err)
 	}
-	return &acquired{dir: dir, idx: idx, data: data, lock: lock}, nil
+	return &cachedir.Files{Dir: dir, Index: idx, Data: data, Lock: lock}, nil
 }
 
 // read makes the index, the cheapest way that the layer's format allows.
@@ -225,10 +218,10 @@ func (l *Layer) read(ctx context.Context) (*scanned, error) {
 
 // makeUnnamed reads a layer whose digest nobody knows and publishes it under the
 // digest that it turns out to have.
-func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
+func (l *Layer) makeUnnamed(ctx context.Context) (*cachedir.Files, error) {
 	turn, err := l.store.aliasLock(l.src.Alias)
 	switch {
-	case isFull(err): // others may read it too, for nothing
+	case cachedir.IsFull(err): // others may read it too, for nothing
 	case err != nil:
 		return nil, cacheError(l.store.dir, err)
 	default:
@@ -246,7 +239,7 @@ func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
 	}
 	defer p.discard()
 	dir, lock, err := l.store.layerDir(p.blob)
-	if isFull(err) {
+	if cachedir.IsFull(err) {
 		p.discard()
 		dir, _ = l.store.dirOf(p.blob)
 		return l.unkeptLayer(dir, p, err)
@@ -255,13 +248,13 @@ func (l *Layer) makeUnnamed(ctx context.Context) (*acquired, error) {
 		return nil, err
 	}
 	a, err := l.adoptIn(ctx, dir, lock, p)
-	if err != nil || a.lock == nil {
+	if err != nil || a.Lock == nil {
 		lock.Close()
 	}
 	return a, err
 }
 
-func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *scanned) (*acquired, error) {
+func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
 	if err := lock.Lock(ctx, makeLock, 1); err != nil {
 		return nil, err
 	}
@@ -288,26 +281,17 @@ func (l *Layer) publish(dir string, p *scanned) error {
 	defer tmp.discard()
 	if p.data != nil {
 		if err := l.store.room.MakeRoom(func() error { return p.adopt(dir) }); err != nil {
-			return writeError(err)
+			return cachedir.WriteError(err)
 		}
 	}
 	if err := errors.Join(writeLandmark(dir, p.landmark), writeDiffID(dir, p.diffID)); err != nil {
-		return writeError(err)
+		return cachedir.WriteError(err)
 	}
-	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
-		return writeError(err)
+	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+		return cachedir.WriteError(err)
 	}
 	if n, sample := p.builder.Refused(); n > 0 {
 		l.store.log.Warn("entries of a layer are left out", "layer", l.name(), "count", n, "first", sample)
 	}
 	return nil
-}
-
-// writeError says what to do about a failed write to the cache.
-func writeError(err error) error {
-	if isFull(err) {
-		return errkind.WithHint(errkind.New(errkind.LocalFull, "no space for the cache: %w", err),
-			"free some with peelfs cache prune --data, or name another directory with --cache-dir")
-	}
-	return errkind.New(errkind.LocalFull, "write to the cache: %w", err)
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"time"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -18,14 +19,10 @@ import (
 // the disk has no room for it.
 const maxUnkeptIndex = 256 << 20
 
-// roomAgain is how long a layer of which nothing could be kept waits before it
-// looks for room on the disk again.
-const roomAgain = 30 * time.Second
-
 // unkeptLayer opens a layer in memory that was just read, or listed, and that the
 // disk has no room for. Its spans are served as they come, and held like any that
 // cannot be written. dir is where it would be.
-func (l *Layer) unkeptLayer(dir string, p *scanned, why error) (*acquired, error) {
+func (l *Layer) unkeptLayer(dir string, p *scanned, why error) (*cachedir.Files, error) {
 	var out limitedBuffer
 	if err := p.writeIndex(&out); err != nil {
 		if errors.Is(err, errTooLong) {
@@ -37,17 +34,7 @@ func (l *Layer) unkeptLayer(dir string, p *scanned, why error) (*acquired, error
 	if err != nil {
 		return nil, err
 	}
-	return l.inMemory(dir, idx, why), nil
-}
-
-// inMemory opens a layer of which only the index is known, or mapped.
-func (l *Layer) inMemory(dir string, idx *index.Index, why error) *acquired {
-	if l.unkept.Swap(&why) == nil { // said once, until there is room again
-		l.store.log.Warn("the cache cannot take a layer; what is read of it stays in memory", "layer", l.name(), "error", why)
-	}
-	a := &acquired{dir: dir, idx: idx, data: spanfile.Nowhere(layoutOf(idx))}
-	a.again.Store(time.Now().Add(roomAgain).UnixNano())
-	return a
+	return &cachedir.Files{Dir: dir, Index: idx, Data: spanfile.Nowhere(cachedir.LayoutOf(idx)), Unkept: why}, nil
 }
 
 // limitedBuffer takes up to maxUnkeptIndex bytes.
@@ -63,42 +50,45 @@ func (w *limitedBuffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// settleAgain looks for room for a layer of which nothing is kept, at most every
-// roomAgain and while nobody waits for it.
-func (l *Layer) settleAgain(ctx context.Context, a *acquired) {
-	next, now := a.again.Load(), time.Now()
-	if next == 0 || now.UnixNano() < next || !a.again.CompareAndSwap(next, now.Add(roomAgain).UnixNano()) {
+// settleAgain looks for room for a layer of which nothing is kept, now and then,
+// while its readers go on as before.
+func (l *Layer) settleAgain(ctx context.Context, a *opened.Layer) {
+	if !a.RoomDue() {
 		return
 	}
 	l.crew.Run(ctx, func(ctx context.Context) {
-		var fresh *acquired
+		var fresh *cachedir.Files
 		err := mapfault.Catch(func() (err error) {
 			fresh, err = l.rehome(ctx, a)
 			return err
 		})
-		if err != nil {
-			return // as before
+		if err == nil {
+			l.swap(a, fresh)
 		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if !l.acquired.CompareAndSwap(a, fresh) {
-			fresh.close()
-			return
-		}
-		l.mu.old = append(l.mu.old, a)
-		l.mu.spans = newFlights[int]()
 	})
 }
 
+// swap puts another generation in the place of a, unless somebody was faster.
+func (l *Layer) swap(a *opened.Layer, fresh *cachedir.Files) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.current.CompareAndSwap(a, opened.New(fresh, l.host())) {
+		fresh.Close()
+		return false
+	}
+	l.mu.old = append(l.mu.old, a)
+	return true
+}
+
 // rehome opens a layer on disk that was held in memory so far.
-func (l *Layer) rehome(ctx context.Context, a *acquired) (*acquired, error) {
-	dir, lock, err := l.store.layerDir(a.idx.Header().BlobDigest)
+func (l *Layer) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files, error) {
+	dir, lock, err := l.store.layerDir(a.Index.Header().BlobDigest)
 	if err != nil {
 		return nil, err
 	}
 	fresh, err := l.rehomeIn(ctx, dir, lock, a)
-	if err == nil && fresh.data.IsNowhere() {
-		fresh.close()
+	if err == nil && fresh.Data.IsNowhere() {
+		fresh.Close()
 		return nil, errkind.New(errkind.LocalFull, "there is no room yet")
 	}
 	if err != nil {
@@ -107,7 +97,7 @@ func (l *Layer) rehome(ctx context.Context, a *acquired) (*acquired, error) {
 	return fresh, err
 }
 
-func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *acquired) (*acquired, error) {
+func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *opened.Layer) (*cachedir.Files, error) {
 	if err := lock.Lock(ctx, makeLock, 1); err != nil {
 		return nil, err
 	}
@@ -115,13 +105,13 @@ func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *a
 	if fresh, err := l.fromCache(dir, lock); fresh != nil || err != nil {
 		return fresh, err
 	}
-	tmp, err := l.store.tempIndex(func(w io.Writer) error { _, err := w.Write(a.idx.Bytes()); return err })
+	tmp, err := l.store.tempIndex(func(w io.Writer) error { _, err := w.Write(a.Index.Bytes()); return err })
 	if err != nil {
 		return nil, err
 	}
 	defer tmp.discard()
-	if err := tmp.rename(filepath.Join(dir, indexName)); err != nil {
-		return nil, writeError(err)
+	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+		return nil, cachedir.WriteError(err)
 	}
 	fresh, err := l.fromCache(dir, lock)
 	if fresh == nil && err == nil {
@@ -138,7 +128,7 @@ func (s *Store) tempIndex(write func(io.Writer) error) (tmp *tempFile, err error
 		}
 		if err = write(tmp); err != nil {
 			tmp.discard()
-			return writeError(err)
+			return cachedir.WriteError(err)
 		}
 		return nil
 	})

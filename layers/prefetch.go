@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/peelfs/peelfs/internal/atomicfile"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/toc"
 )
 
@@ -28,7 +28,7 @@ func (l *Layer) Prefetch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return l.background(ctx, a, a.landmark())
+		return a.Background(ctx, landmark(a.Files))
 	})
 }
 
@@ -39,45 +39,13 @@ func (l *Layer) FillInBackground(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return l.background(ctx, a, a.idx.Spans())
+		return a.Background(ctx, a.Index.Spans())
 	})
 }
 
-// background brings the first n spans, one request at a time.
-func (l *Layer) background(ctx context.Context, a *acquired, n int) error {
-	for first := 0; first < n; {
-		for l.count.waiting.Load() > 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(10 * time.Millisecond):
-			}
-		}
-		last := min(n, portion(a.idx, first))
-		if err := l.bring(ctx, a, first, last); err != nil {
-			return err
-		}
-		first = last
-	}
-	return nil
-}
-
-// bring is ensure for nobody who waits.
-func (l *Layer) bring(ctx context.Context, a *acquired, first, last int) error {
-	for i := first; i < last; i++ {
-		if l.here(a, i) {
-			continue
-		}
-		if _, err := l.fetching(ctx, a, i, last).Wait(ctx); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // landmark is the number of spans in front of the landmark; 0 without one.
-func (a *acquired) landmark() int {
-	b, err := os.ReadFile(filepath.Join(a.dir, prefetchName))
+func landmark(a *cachedir.Files) int {
+	b, err := os.ReadFile(filepath.Join(a.Dir, prefetchName))
 	if err != nil {
 		return 0
 	}
@@ -85,7 +53,7 @@ func (a *acquired) landmark() int {
 	if err != nil || n < 0 {
 		return 0
 	}
-	return min(n, a.idx.Spans())
+	return min(n, a.Index.Spans())
 }
 
 func writeLandmark(dir string, n int) error {

@@ -9,7 +9,9 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -17,8 +19,8 @@ import (
 // in one stream: its digests are proven, and what was said of its entries is
 // compared with the entries that it has. The proven index and data then take the
 // place of the others.
-func (l *Layer) promote(ctx context.Context, a *acquired) error {
-	dir, turn, err := l.store.layerDir(a.idx.Header().BlobDigest) // may have been removed
+func (l *Layer) promote(ctx context.Context, a *opened.Layer) error {
+	dir, turn, err := l.store.layerDir(a.Index.Header().BlobDigest) // may have been removed
 	if err != nil {
 		return err
 	}
@@ -42,19 +44,19 @@ func (l *Layer) promote(ctx context.Context, a *acquired) error {
 }
 
 // proven opens the layer in dir if its index comes from a scan.
-func (l *Layer) proven(dir string) (*acquired, error) {
-	lock, err := flock.Open(filepath.Join(dir, lockName))
+func (l *Layer) proven(dir string) (*cachedir.Files, error) {
+	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if err != nil {
 		return nil, cacheError(l.store.dir, err)
 	}
 	a, err := l.fromCache(dir, lock)
-	if a != nil && a.idx.Header().Source == index.Scan && !hearsay(a.idx.Header()) {
+	if a != nil && a.Index.Header().Source == index.Scan && !cachedir.Unproven(a.Index.Header()) {
 		if _, err = lock.TryRLock(leaseLock, 1); err == nil {
 			return a, nil
 		}
 	}
 	if a != nil {
-		a.close()
+		a.Close()
 	} else {
 		lock.Close()
 	}
@@ -63,31 +65,27 @@ func (l *Layer) proven(dir string) (*acquired, error) {
 
 // replace puts the proven form of a layer in the place of a, unless they differ:
 // then readers were told wrong things, and the layer fails from now on.
-func (l *Layer) replace(a, fresh *acquired, err error) error {
+func (l *Layer) replace(a *opened.Layer, fresh *cachedir.Files, err error) error {
 	if err != nil {
 		return err
 	}
-	if err := a.compare(fresh); err != nil {
-		fresh.close()
-		err = errkind.WithHint(errkind.New(errkind.Corrupt, "%s lies: %w", a.witness(), err),
+	if err := compareFiles(a.Files, fresh); err != nil {
+		fresh.Close()
+		err = errkind.WithHint(errkind.New(errkind.Corrupt, "%s lies: %w", witness(a.Index.Header()), err),
 			"unmount and mount again: the layer is now read by its own entries")
 		l.store.log.Error("layer is corrupt", "layer", l.name(), "error", err)
-		l.broken.Store(&err)
+		l.corrupt.Store(&err)
 		l.note(err)
 		return err
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if !l.acquired.CompareAndSwap(a, fresh) {
-		return fresh.close()
+	if !l.swap(a, fresh) {
+		return nil
 	}
-	l.mu.old = append(l.mu.old, a)
-	l.mu.spans = newFlights[int]()
-	if name := dataName(a.idx); name != dataName(fresh.idx) {
-		if a.lock == nil {
+	if name := cachedir.DataName(a.Index); name != cachedir.DataName(fresh.Index) {
+		if a.Lock == nil {
 			return nil
 		}
-		if err := spanfile.Remove(a.dir, name, a.lock); err != nil {
+		if err := spanfile.Remove(a.Dir, name, a.Lock); err != nil {
 			l.store.log.Warn("data that is of no use stays", "layer", l.name(), "error", err)
 		}
 	}
@@ -95,8 +93,8 @@ func (l *Layer) replace(a, fresh *acquired, err error) error {
 }
 
 // witness is whose word the index is.
-func (a *acquired) witness() string {
-	switch h := a.idx.Header(); {
+func witness(h index.Header) string {
+	switch {
 	case h.Imported:
 		return "the imported index"
 	case h.Source == index.SOCI:
@@ -105,31 +103,31 @@ func (a *acquired) witness() string {
 	return "the layer's table of contents"
 }
 
-// compare reports what a has said, or shown, that the proven layer does not have.
-func (a *acquired) compare(proven *acquired) error {
-	if err := compare(a.idx, proven.idx); err != nil {
+// compareFiles reports what a has said, or shown, that the proven layer does not have.
+func compareFiles(a, proven *cachedir.Files) error {
+	if err := compare(a.Index, proven.Index); err != nil {
 		return err
 	}
-	if hearsay(a.idx.Header()) && a.idx.Header().Space == proven.idx.Header().Space {
-		return a.compareBytes(proven)
+	if cachedir.Unproven(a.Index.Header()) && a.Index.Header().Space == proven.Index.Header().Space {
+		return compareBytes(a, proven)
 	}
 	return nil
 }
 
 // compareBytes compares the spans that are here with the proven data. A span's
 // digest covers what it is made from, not the history that decoding starts with.
-func (a *acquired) compareBytes(proven *acquired) error {
+func compareBytes(a, proven *cachedir.Files) error {
 	said, has := make([]byte, 1<<20), make([]byte, 1<<20)
-	for i := range a.idx.Spans() {
-		s := a.idx.Span(i)
-		for off := s.Out; off < s.Out+s.OutLen && a.data.Has(i); off += int64(len(said)) {
+	for i := range a.Index.Spans() {
+		s := a.Index.Span(i)
+		for off := s.Out; off < s.Out+s.OutLen && a.Data.Has(i); off += int64(len(said)) {
 			n := min(int64(cap(said)), s.Out+s.OutLen-off)
 			said, has = said[:n], has[:n]
-			first, last := proven.idx.SpansOf(off, n)
-			if ok, err := proven.data.ReadPresent(has, off, first, last-1); err != nil || !ok {
+			first, last := proven.Index.SpansOf(off, n)
+			if ok, err := proven.Data.ReadPresent(has, off, first, last-1); err != nil || !ok {
 				break // dropped meanwhile, or never kept
 			}
-			if ok, err := a.data.ReadPresent(said, off, i, i); err != nil || !ok {
+			if ok, err := a.Data.ReadPresent(said, off, i, i); err != nil || !ok {
 				break
 			}
 			if !bytes.Equal(said, has) {

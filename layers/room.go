@@ -1,6 +1,10 @@
 package layers
 
-import "time"
+import (
+	"time"
+
+	"github.com/peelfs/peelfs/layers/cachedir"
+)
 
 // vainPause is how long a disk on which nothing was left to drop is believed to
 // stay full.
@@ -11,7 +15,7 @@ const vainPause = 5 * time.Second
 func (j *janitor) MakeRoom(write func() error) error {
 	for {
 		err := write()
-		if !isFull(err) || !j.dropOne() {
+		if !cachedir.IsFull(err) || !j.dropOne() {
 			return err
 		}
 	}

@@ -11,7 +11,9 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/spanfile"
 	"github.com/peelfs/peelfs/layers/stream"
 	"github.com/peelfs/peelfs/layers/toc"
@@ -43,7 +45,7 @@ func (p *scanned) writeIndex(w io.Writer) error {
 
 // adopt moves the data to the layer's directory, complete.
 func (p *scanned) adopt(dir string) error {
-	lock, err := flock.Open(filepath.Join(dir, lockName))
+	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (l *Layer) scanOnce(ctx context.Context, secondOpinion bool) (_ *scanned, a
 
 // openWhole opens the blob at its first byte and counts what comes of it.
 func (l *Layer) openWhole(ctx context.Context) (io.ReadCloser, error) {
-	l.count.requests.Add(1)
+	l.count.Requests.Add(1)
 	body, at, err := l.src.Blob.ReadRange(ctx, 0, -1)
 	if err != nil {
 		return nil, err
@@ -119,12 +121,12 @@ func (l *Layer) openWhole(ctx context.Context) (io.ReadCloser, error) {
 // counted counts what comes from the blob.
 type counted struct {
 	io.ReadCloser
-	count *counters
+	count *opened.Counters
 }
 
 func (c counted) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	c.count.fetched.Add(int64(n))
+	c.count.Fetched.Add(int64(n))
 	return n, err
 }
 
@@ -176,7 +178,7 @@ func (l *Layer) newData() (*passData, error) {
 		return nil, nil
 	}
 	t, err := newTempFile(filepath.Join(l.store.dir, "tmp"))
-	if isFull(err) {
+	if cachedir.IsFull(err) {
 		return nil, nil // the index alone serves reads
 	}
 	if err != nil {
@@ -216,10 +218,10 @@ func (d *passData) keep(read *stream.Layer) (*tempFile, error) {
 		return d.file, nil
 	}
 	d.file.discard()
-	if isFull(err) && !slices.ContainsFunc(read.Spans, tooLarge) {
+	if cachedir.IsFull(err) && !slices.ContainsFunc(read.Spans, opened.TooLarge) {
 		return nil, nil
 	}
-	return nil, writeError(err)
+	return nil, cachedir.WriteError(err)
 }
 
 func wrongDiffID(src Source, got digest.Digest) error {

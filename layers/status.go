@@ -7,7 +7,9 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/stream"
 )
 
@@ -51,7 +53,7 @@ type Status struct {
 func (l *Layer) Status() Status {
 	st := Status{Digest: l.Digest(), DiffID: l.src.DiffID, MediaType: l.src.MediaType, Size: l.src.size(),
 		State: Cold, Verified: "none", Mode: "stream",
-		Fetched: l.count.fetched.Load(), Asked: l.count.asked.Load(), Requests: l.count.requests.Load(), Waiting: l.count.waiting.Load()}
+		Fetched: l.count.Fetched.Load(), Asked: l.count.Asked.Load(), Requests: l.count.Requests.Load(), Waiting: l.count.Waiting.Load()}
 	err := l.healing(func() error {
 		l.describe(&st)
 		return nil
@@ -59,10 +61,10 @@ func (l *Layer) Status() Status {
 	if err != nil {
 		st.Error = err.Error()
 	}
-	if l.broken.Load() != nil {
+	if l.corrupt.Load() != nil {
 		st.State = Broken
 	}
-	if err := l.count.err.Load(); err != nil {
+	if err := l.err.Load(); err != nil {
 		st.Error = (*err).Error()
 	}
 	return st
@@ -70,18 +72,18 @@ func (l *Layer) Status() Status {
 
 // describe tells what the layer's files, or those of the cache, say.
 func (l *Layer) describe(st *Status) {
-	if a := l.acquired.Load(); a != nil {
-		a.describe(st)
+	if a := l.current.Load(); a != nil {
+		tell(a.Files, st)
 	} else if a := l.peek(st.Digest); a != nil {
-		defer a.close()
-		a.describe(st)
+		defer a.Close()
+		tell(a, st)
 	} else if l.opening.Running(struct{}{}) {
 		st.State = Indexing
 	}
 }
 
 // peek opens the layer as the cache has it, or returns nil.
-func (l *Layer) peek(d digest.Digest) *acquired {
+func (l *Layer) peek(d digest.Digest) *cachedir.Files {
 	if d == "" || !l.store.has(d) {
 		return nil
 	}
@@ -97,29 +99,29 @@ func (l *Layer) peek(d digest.Digest) *acquired {
 	return a
 }
 
-func (a *acquired) describe(st *Status) {
-	h := a.idx.Header()
+func tell(a *cachedir.Files, st *Status) {
+	h := a.Index.Header()
 	st.Digest, st.Size = h.BlobDigest, h.BlobSize
 	if st.DiffID == "" {
 		st.DiffID = h.DiffID
 	}
-	st.Format, st.Mode = formatOf(h), modeOf(h, a.idx.Spans())
+	st.Format, st.Mode = formatOf(h), modeOf(h, a.Index.Spans())
 	st.Uncompressed = h.SpaceSize
-	st.Spans, st.SpansPresent = a.data.Len(), a.data.Present()
+	st.Spans, st.SpansPresent = a.Data.Len(), a.Data.Present()
 	switch {
-	case a.data.Complete():
+	case a.Data.Complete():
 		st.State, st.Present = Complete, h.SpaceSize
 	case st.SpansPresent == 0:
 		st.State = Indexed
 	default:
 		st.State = Partial
 		for i := range st.Spans {
-			if a.data.Has(i) {
-				st.Present += a.idx.Span(i).OutLen
+			if a.Data.Has(i) {
+				st.Present += a.Index.Span(i).OutLen
 			}
 		}
 	}
-	if info, err := os.Stat(a.indexPath()); err == nil {
+	if info, err := os.Stat(a.IndexPath()); err == nil {
 		st.IndexSize = info.Size()
 	}
 	switch {
@@ -154,9 +156,6 @@ func modeOf(h index.Header, spans int) string {
 	return "stream"
 }
 
-// fillers is how many requests Fill has under way.
-const fillers = 6
-
 // Fill brings the whole layer into the cache; where that has no room for it the
 // error is of kind LocalFull. One that was only listed by a table
 // is read in one stream, which proves it.
@@ -170,20 +169,17 @@ func (l *Layer) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if h := a.idx.Header(); hearsay(h) || h.Source != index.Scan && !a.data.Complete() {
+	if h := a.Index.Header(); cachedir.Unproven(h) || h.Source != index.Scan && !a.Data.Complete() {
 		return l.promoting(ctx, a)
 	}
-	if err := l.fillRest(ctx, a); err != nil {
+	if err := a.Fill(ctx); err != nil {
 		return err
 	}
-	if why := l.unkept.Load(); why != nil && !a.data.Complete() {
-		return *why
-	}
-	return nil
+	return a.Unkept()
 }
 
 // promoting joins, or starts, the one promotion that is under way.
-func (l *Layer) promoting(ctx context.Context, a *acquired) error {
+func (l *Layer) promoting(ctx context.Context, a *opened.Layer) error {
 	f, mine := l.promotion.Join(struct{}{})
 	if mine && !l.crew.Run(ctx, func(ctx context.Context) {
 		f.End(struct{}{}, mapfault.Catch(func() error { return l.promote(ctx, a) }))
@@ -191,14 +187,4 @@ func (l *Layer) promoting(ctx context.Context, a *acquired) error {
 		f.End(struct{}{}, errClosed())
 	}
 	return l.wait(ctx, f)
-}
-
-// portion is the end of the spans from first on that make up one request.
-func portion(x *index.Index, first int) int {
-	size, last := x.Span(first).InLen, first+1
-	for last < x.Spans() && size+x.Span(last).InLen <= maxRun {
-		size += x.Span(last).InLen
-		last++
-	}
-	return last
 }

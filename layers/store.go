@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sys/unix"
@@ -18,6 +19,8 @@ import (
 	"github.com/peelfs/peelfs/internal/atomicfile"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/layers/cachedir"
+	"github.com/peelfs/peelfs/layers/opened"
 )
 
 // Options of a Store. The zero value keeps everything and logs nothing.
@@ -39,13 +42,12 @@ const maxPasses = 6
 // Store is a cache directory, open in one process. Methods are safe for
 // concurrent use.
 type Store struct {
-	dir  string
-	opt  Options
-	log  *slog.Logger
-	held *spanCache
-	room *janitor
-	pace pace
-	pass chan struct{} // a slot for each streaming pass that may run
+	dir    string
+	opt    Options
+	log    *slog.Logger
+	room   *janitor
+	shared opened.Shared
+	pass   chan struct{} // a slot for each streaming pass that may run
 
 	mu struct {
 		sync.Mutex
@@ -65,13 +67,15 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := prepare(dir); isFull(err) {
+	if err := prepare(dir); cachedir.IsFull(err) {
 		opt.Logger.Warn("the cache's disk is full; what cannot be kept is fetched again and again", "error", err)
 	} else if err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, opt: opt, log: opt.Logger, held: newSpanCache()}
+	s := &Store{dir: dir, opt: opt, log: opt.Logger}
 	s.room = newJanitor(s)
+	s.shared = opened.Shared{Log: s.log, Memory: opened.NewMemcache(), Pace: &opened.Pace{}, Room: s.room,
+		IndexOnly: opt.IndexOnly, RoomAgain: 30 * time.Second}
 	s.pass = make(chan struct{}, maxPasses)
 	s.mu.layers = map[string]*Layer{}
 	sweep(filepath.Join(dir, "tmp"))
@@ -190,11 +194,6 @@ func (s *Store) learn(name string, d digest.Digest) error {
 		return err
 	}
 	return atomicfile.Write(s.aliasPath(name), b, 0o600)
-}
-
-// isFull reports whether err means that the cache's disk has no room.
-func isFull(err error) bool {
-	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }
 
 func removeIfThere(path string) error {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/toc"
 )
 
@@ -14,7 +15,7 @@ import (
 // than its table would.
 func (l *Layer) fromTable(ctx context.Context) (*scanned, error) {
 	size := l.src.size()
-	if l.src.Digest == "" || size <= smallLayer || !toc.Announced(l.src.Annotations) {
+	if l.src.Digest == "" || size <= opened.SmallLayer || !toc.Announced(l.src.Annotations) {
 		return nil, nil
 	}
 	t, err := toc.Load(ctx, toc.Blob{Annotations: l.src.Annotations, Size: size, Read: l.readBlob, External: l.src.Table})
@@ -39,12 +40,11 @@ func (l *Layer) fromTable(ctx context.Context) (*scanned, error) {
 
 // readBlob reads n bytes at off of the blob into memory.
 func (l *Layer) readBlob(ctx context.Context, off, n int64) ([]byte, error) {
-	l.count.requests.Add(1)
+	l.count.Requests.Add(1)
 	body, at, err := l.src.Blob.ReadRange(ctx, off, n)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
-	in := input{body: body, pos: at, count: &l.count}
-	return in.read(off, n)
+	return opened.ReadPart(body, at, off, n, &l.count)
 }

@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 )
 
 const fixture = "../testdata/fixture/images"
@@ -78,7 +79,7 @@ func TestTablesOfContentsListAndReadLikeAScan(t *testing.T) {
 				a := lazy.Layer(src)
 				x, err := a.Index(t.Context())
 				must(t, err)
-				large := len(blobs[i].data) > smallLayer
+				large := len(blobs[i].data) > opened.SmallLayer
 				if got, n := x.Header().Source, blobs[i].requests.Load(); large != (got != index.Scan) || n != 1 {
 					t.Errorf("layer %d of %d bytes: source %v after %d requests", i, len(blobs[i].data), got, n)
 				}
@@ -206,22 +207,22 @@ func TestPrefetchBringsWhatLiesInFrontOfTheLandmark(t *testing.T) {
 	sources, _ := fixtureLayers(t, "estargz")
 	l := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])
 	must(t, l.Prefetch(t.Context()))
-	a := l.acquired.Load()
-	if a.data.Present() != 0 {
-		t.Fatalf("%d spans without a landmark", a.data.Present())
+	a := l.current.Load()
+	if a.Data.Present() != 0 {
+		t.Fatalf("%d spans without a landmark", a.Data.Present())
 	}
-	must(t, writeLandmark(a.dir, 5))
+	must(t, writeLandmark(a.Dir, 5))
 	must(t, l.Prefetch(t.Context()))
 	for i := range 5 {
-		if !a.data.Has(i) {
+		if !a.Data.Has(i) {
 			t.Errorf("span %d is missing", i)
 		}
 	}
-	if a.data.Complete() {
+	if a.Data.Complete() {
 		t.Error("everything was fetched")
 	}
 	must(t, l.FillInBackground(t.Context()))
-	if !a.data.Complete() {
+	if !a.Data.Complete() {
 		t.Error("not everything was fetched")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 )
 
@@ -127,12 +128,12 @@ func TestVerifyLeavesASpanToItsHolder(t *testing.T) {
 	dir, _ := s.dirOf(src.Digest)
 	evictor, err := s.open(dir)
 	must(t, err)
-	defer evictor.close()
-	h, err := evictor.data.TryLock(2)
+	defer evictor.Close()
+	h, err := evictor.Data.TryLock(2)
 	if h == nil || err != nil {
 		t.Fatal(h, err)
 	}
-	span := evictor.idx.Span(2)
+	span := evictor.Index.Span(2)
 	must(t, h.Write(make([]byte, span.OutLen), span.Out))
 	found := make(chan []Problem)
 	go func() {
@@ -153,7 +154,7 @@ func TestVerifyLeavesASpanToItsHolder(t *testing.T) {
 	if p := <-found; len(p) > 0 {
 		t.Errorf("false alarm: %+v", p)
 	}
-	if evictor.data.Has(2) {
+	if evictor.Data.Has(2) {
 		t.Error("a span that was dropped is present")
 	}
 	mustHave(t, l, files)
@@ -166,7 +167,7 @@ func TestVerifyDoesNotMissWhatIsRemoved(t *testing.T) {
 	src, _ := sourceOf(tar, gz(tar))
 	mustHave(t, s.Layer(src), files)
 	dir, _ := s.dirOf(src.Digest)
-	must(t, os.Remove(filepath.Join(dir, indexName)))
+	must(t, os.Remove(filepath.Join(dir, cachedir.IndexName)))
 	var v Verified
 	must(t, s.verifyLayer(t.Context(), dir, &v, func(p Problem) { t.Errorf("false alarm: %+v", p) }))
 	must(t, os.RemoveAll(dir))

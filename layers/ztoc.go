@@ -2,12 +2,13 @@ package layers
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/soci"
 	"github.com/peelfs/peelfs/layers/toc"
 )
@@ -17,7 +18,7 @@ import (
 // reading it from end to end needs nobody's word.
 func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
 	size := l.src.size()
-	if l.src.Digest == "" || l.src.Ztoc == nil || size <= smallLayer || l.whole.Load() {
+	if l.src.Digest == "" || l.src.Ztoc == nil || size <= opened.SmallLayer || l.whole.Load() {
 		return nil, nil
 	}
 	raw, err := l.src.Ztoc(ctx)
@@ -59,22 +60,6 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 	return p, nil
 }
 
-// hearsay reports whether an index says what only a reading of the whole layer
-// can prove: a table of contents is covered by the image's digest, a ztoc and
-// what was imported are not.
-func hearsay(h index.Header) bool { return h.Imported || h.Source == index.SOCI }
-
-// dataName is the suffix of the data files that belong to an index. The spans of
-// our own scans and of tables of contents are the same whoever finds them. Those
-// that somebody else chose have files of their own: whoever still reads by them
-// shares no byte and no bit with those who read by the proven index.
-func dataName(x *index.Index) string {
-	if h := x.Header(); !hearsay(h) {
-		return h.Space.String()
-	}
-	return fmt.Sprintf("said-%016x", x.Checksum())
-}
-
 // fits reports whether an imported index can be one of this layer.
 func (l *Layer) fits(h index.Header) bool {
 	size := l.src.size()
@@ -90,7 +75,7 @@ func (l *Layer) BuildIndex(ctx context.Context) (*index.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	if hearsay(a.idx.Header()) {
+	if cachedir.Unproven(a.Index.Header()) {
 		if err := l.promoting(ctx, a); err != nil {
 			return nil, err
 		}

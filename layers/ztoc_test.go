@@ -17,6 +17,7 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/soci"
 )
 
@@ -52,7 +53,7 @@ func TestAZtocListsAndReadsLikeAScan(t *testing.T) {
 		a := lazy.Layer(src)
 		x, err := a.Index(t.Context())
 		must(t, err)
-		large := len(blobs[i].data) > smallLayer
+		large := len(blobs[i].data) > opened.SmallLayer
 		if got := x.Header().Source; large != (got == index.SOCI) || large != (blobs[i].requests.Load() == 0) {
 			t.Errorf("layer %d of %d bytes: source %v after %d requests", i, len(blobs[i].data), got, blobs[i].requests.Load())
 		}
@@ -158,7 +159,7 @@ func TestProvingALayerLeavesItsReadersAlone(t *testing.T) {
 	if st := r.Status(); st.State != Complete || st.Verified != "layer" {
 		t.Errorf("the reader's in the end: %+v", st)
 	}
-	if files, _ := os.ReadDir(p.acquired.Load().dir); len(files) != 4 {
+	if files, _ := os.ReadDir(p.current.Load().Dir); len(files) != 4 {
 		t.Errorf("left: %v", files)
 	}
 }

@@ -1,9 +1,10 @@
-package layers
+package opened
 
 import (
 	"context"
 	"time"
 
+	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -12,61 +13,62 @@ import (
 const (
 	maxRun     = 16 << 20  // one request
 	maxGap     = 64 << 10  // bytes nobody asked for that are cheaper than a second request
-	smallLayer = 256 << 10 // the rest of a layer that is taken whole
+	SmallLayer = 256 << 10 // the rest of a layer that is taken whole
 	minAhead   = 1 << 20   // read-ahead starts with this once access is sequential
 	maxAhead   = 8 << 20   // and doubles up to this
 )
 
-// tooLarge reports whether a span cannot be decoded in memory: then the layer is
+// TooLarge reports whether a span cannot be decoded in memory: then the layer is
 // decoded from its start, straight to the disk.
-func tooLarge(s index.Span) bool { return s.OutLen > maxHeld || s.InLen > maxHeld }
+func TooLarge(s index.Span) bool { return s.OutLen > maxMemory || s.InLen > maxMemory }
 
 // ensure sees to it that each span first <= i < last was on disk or in memory at
 // some time during the call.
-func (l *Layer) ensure(ctx context.Context, a *acquired, first, last int) error {
+func (l *Layer) ensure(ctx context.Context, first, last int) error {
 	for i := first; i < last; i++ {
-		if l.here(a, i) {
+		if l.here(i) {
 			continue
 		}
 		from := time.Now()
-		if err := l.wait(ctx, l.fetching(ctx, a, i, last)); err != nil {
+		if err := l.wait(ctx, l.fetching(ctx, i, last)); err != nil {
 			return err
 		}
-		l.pay(ctx, a, time.Since(from))
+		l.NoteWait(ctx, time.Since(from))
 	}
 	return nil
 }
 
-func (l *Layer) here(a *acquired, i int) bool {
-	return a.data.Has(i) || l.store.held.get(heldKey{a, i}) != nil
+// here reports whether span i is on disk or in memory.
+func (l *Layer) here(i int) bool {
+	return l.Data.Has(i) || l.host.Memory.get(memkey{l, i}) != nil
 }
 
 // fetching is the flight that brings span i; it is started if there is none,
 // together with those of the missing spans up to last that follow it, and with
 // what is read ahead.
-func (l *Layer) fetching(ctx context.Context, a *acquired, i, last int) *pending {
+func (l *Layer) fetching(ctx context.Context, i, last int) *pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f, mine := l.mu.spans.Join(i)
 	if !mine {
 		return f
 	}
-	r := l.plan(a, i, last)
+	r := l.plan(i, last)
 	for _, j := range r.spans {
 		r.flights[j] = f
 		if j != i {
 			r.flights[j], _ = l.mu.spans.Join(j)
 		}
 	}
-	if !l.crew.Run(ctx, func(ctx context.Context) { l.fetch(ctx, r) }) {
-		r.landAll(errClosed())
+	if !l.host.Crew.Run(ctx, func(ctx context.Context) { l.fetch(ctx, r) }) {
+		r.landAll(errkind.New(errkind.Canceled, "the layer cache is closed"))
 	}
 	return f
 }
 
-// run is one request for spans and the flights that it ends.
-type run struct {
-	a       *acquired
+// request is one request for spans and the flights that it ends.
+type request struct {
+	layer   *Layer
 	spans   []int // ascending, in the address space and in the blob
 	flights map[int]*pending
 	held    map[int]*spanfile.Held // locks of spans that have not landed
@@ -75,23 +77,23 @@ type run struct {
 	size    int64                  // bytes of the blob
 }
 
-func newRun(a *acquired) *run {
-	return &run{a: a, flights: map[int]*pending{}, held: map[int]*spanfile.Held{}}
+func newRequest(l *Layer) *request {
+	return &request{layer: l, flights: map[int]*pending{}, held: map[int]*spanfile.Held{}}
 }
 
 // takes reports whether s, the next missing span, can come with the request.
-func (r *run) takes(s index.Span) bool {
+func (r *request) takes(s index.Span) bool {
 	if len(r.spans) == 0 {
 		return true
 	}
-	prev := r.a.idx.Span(r.spans[len(r.spans)-1])
+	prev := r.layer.Index.Span(r.spans[len(r.spans)-1])
 	if s.In == prev.In && s.InLen == prev.InLen {
 		return true
 	}
 	return s.In >= r.end-1 && s.In-r.end <= maxGap && r.size+s.InLen <= maxRun
 }
 
-func (r *run) add(i int, s index.Span) {
+func (r *request) add(i int, s index.Span) {
 	r.spans = append(r.spans, i)
 	if s.In+s.InLen > r.end || len(r.spans) == 1 {
 		r.end = s.In + s.InLen
@@ -100,7 +102,7 @@ func (r *run) add(i int, s index.Span) {
 }
 
 // land ends the flight of span i, which is there now, and gives its lock back.
-func (r *run) land(i int) {
+func (r *request) land(i int) {
 	r.held[i].Release()
 	delete(r.held, i)
 	if f := r.flights[i]; f != nil {
@@ -110,7 +112,7 @@ func (r *run) land(i int) {
 }
 
 // landAll fails the flights that have not ended.
-func (r *run) landAll(err error) {
+func (r *request) landAll(err error) {
 	for i, f := range r.flights {
 		delete(r.flights, i)
 		f.End(struct{}{}, err)
@@ -119,23 +121,23 @@ func (r *run) landAll(err error) {
 
 // plan chooses the spans to ask for with span i, of which those before last are
 // demanded. The caller holds l.mu.
-func (l *Layer) plan(a *acquired, i, last int) *run {
-	r := newRun(a)
-	if s := a.idx.Span(i); tooLarge(s) {
+func (l *Layer) plan(i, last int) *request {
+	r := newRequest(l)
+	if s := l.Index.Span(i); TooLarge(s) {
 		r.add(i, s)
 		return r
 	}
-	from, to := l.reach(a, i, last)
+	from, to := l.reach(i, last)
 	for j := from; j < to; j++ {
-		s := a.idx.Span(j)
-		if j != i && (tooLarge(s) || l.here(a, j) || l.mu.spans.Has(j)) {
+		s := l.Index.Span(j)
+		if j != i && (TooLarge(s) || l.here(j) || l.mu.spans.Has(j)) {
 			continue
 		}
 		if !r.takes(s) {
 			if j > i {
 				break
 			}
-			r = newRun(a) // what came so far is too far in front of i
+			r = newRequest(l) // what came so far is too far in front of i
 		}
 		r.add(j, s)
 	}
@@ -152,35 +154,35 @@ func (l *Layer) plan(a *acquired, i, last int) *run {
 
 // reach is the range of spans among which plan chooses: what is demanded, what
 // shares its bytes of the blob, what is read ahead; or all if little is missing.
-func (l *Layer) reach(a *acquired, i, last int) (from, to int) {
-	n := a.idx.Spans()
-	if l.restIsSmall(a) {
+func (l *Layer) reach(i, last int) (from, to int) {
+	n := l.Index.Spans()
+	if l.restIsSmall() {
 		return 0, n
 	}
 	from, to = i, max(i+1, last)
-	for from > 0 && a.idx.Span(from-1).In == a.idx.Span(i).In {
+	for from > 0 && l.Index.Span(from-1).In == l.Index.Span(i).In {
 		from--
 	}
-	for to < n && a.idx.Span(to).In == a.idx.Span(to-1).In {
+	for to < n && l.Index.Span(to).In == l.Index.Span(to-1).In {
 		to++
 	}
-	for ahead := l.mu.ahead.see(i, l.store.pace.worth(), a.data.Used); to < n && ahead > 0; to++ {
-		ahead -= a.idx.Span(to).InLen
+	for ahead := l.mu.ahead.see(i, l.host.Pace.roundTripBytes(), l.Data.Used); to < n && ahead > 0; to++ {
+		ahead -= l.Index.Span(to).InLen
 	}
 	return from, to
 }
 
 // restIsSmall reports whether all that is missing of the layer costs less than
 // another round trip or two.
-func (l *Layer) restIsSmall(a *acquired) bool {
-	return a.idx.Header().BlobSize-l.presentInput(a) <= smallLayer
+func (l *Layer) restIsSmall() bool {
+	return l.Index.Header().BlobSize-l.presentInput() <= SmallLayer
 }
 
 // presentInput estimates the bytes of the blob whose output is present.
-func (l *Layer) presentInput(a *acquired) int64 {
-	n := a.data.Len()
+func (l *Layer) presentInput() int64 {
+	n := l.Data.Len()
 	if n == 0 {
 		return 0
 	}
-	return a.idx.Header().BlobSize * int64(a.data.Present()) / int64(n)
+	return l.Index.Header().BlobSize * int64(l.Data.Present()) / int64(n)
 }

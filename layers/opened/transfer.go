@@ -1,4 +1,4 @@
-package layers
+package opened
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
@@ -23,9 +24,9 @@ import (
 const lockPatience = 30 * time.Second
 
 // fetch brings the spans of r and ends their flights.
-func (l *Layer) fetch(ctx context.Context, r *run) {
+func (l *Layer) fetch(ctx context.Context, r *request) {
 	err := mapfault.Catch(func() error { return l.fetchAll(ctx, r) })
-	l.note(err)
+	l.host.Note(err)
 	if err != nil {
 		r.landAll(err)
 	}
@@ -33,7 +34,7 @@ func (l *Layer) fetch(ctx context.Context, r *run) {
 
 // fetchAll brings the spans of r and ends the flights of those that came. Between
 // processes, the span locks say which one does it.
-func (l *Layer) fetchAll(ctx context.Context, r *run) error {
+func (l *Layer) fetchAll(ctx context.Context, r *request) error {
 	defer r.release()
 	for rest := r.spans; len(rest) > 0; {
 		n, err := r.lock(rest)
@@ -52,9 +53,9 @@ func (l *Layer) fetchAll(ctx context.Context, r *run) error {
 
 // lock takes the locks of spans up to the first that somebody else has, and tells
 // how many it took.
-func (r *run) lock(spans []int) (int, error) {
+func (r *request) lock(spans []int) (int, error) {
 	for n, i := range spans {
-		h, err := r.a.data.TryLock(i)
+		h, err := r.layer.Data.TryLock(i)
 		if err != nil {
 			return 0, err
 		}
@@ -67,7 +68,7 @@ func (r *run) lock(spans []int) (int, error) {
 }
 
 // release gives all locks back that are left.
-func (r *run) release() {
+func (r *request) release() {
 	for _, h := range r.held {
 		h.Release()
 	}
@@ -76,14 +77,14 @@ func (r *run) release() {
 
 // fetchContended waits for another process to fill span i, or for its turn. A
 // span that is too large for memory is waited for however long it takes.
-func (l *Layer) fetchContended(ctx context.Context, r *run, i int) error {
+func (l *Layer) fetchContended(ctx context.Context, r *request, i int) error {
 	patience := lockPatience
-	if tooLarge(r.a.idx.Span(i)) {
+	if TooLarge(l.Index.Span(i)) {
 		patience = math.MaxInt64
 	}
 	begun := time.Now()
 	for pause := time.Millisecond; time.Since(begun) < patience; pause = min(2*pause, 20*time.Millisecond) {
-		if r.a.data.Has(i) {
+		if l.Data.Has(i) {
 			r.land(i)
 			return nil
 		}
@@ -104,16 +105,16 @@ func (l *Layer) fetchContended(ctx context.Context, r *run, i int) error {
 
 // fetchLocked brings spans: to the disk those whose locks r holds, to memory the
 // others.
-func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int) error {
+func (l *Layer) fetchLocked(ctx context.Context, r *request, spans []int) error {
 	if spans = l.settle(r, spans); len(spans) == 0 {
 		return nil
 	}
-	if i := spans[0]; tooLarge(r.a.idx.Span(i)) {
+	if i := spans[0]; TooLarge(l.Index.Span(i)) {
 		return l.refill(ctx, r, r.held[i])
 	}
 	err := l.transfer(ctx, r, spans)
-	if errkind.Is(err, errkind.Corrupt) && !isDamage(err) && ctx.Err() == nil {
-		l.store.log.Warn("bytes from the source are wrong and are fetched again", "layer", l.name(), "error", err)
+	if errkind.Is(err, errkind.Corrupt) && !IsDamage(err) && ctx.Err() == nil {
+		l.host.Log.Warn("bytes from the source are wrong and are fetched again", "layer", l.host.Name(), "error", err)
 		err = l.transfer(ctx, r, r.pending(spans))
 	}
 	return err
@@ -121,16 +122,16 @@ func (l *Layer) fetchLocked(ctx context.Context, r *run, spans []int) error {
 
 // settle lands the spans that are there already: another process was faster, or
 // they are suspect and still hold their checksums.
-func (l *Layer) settle(r *run, spans []int) (missing []int) {
+func (l *Layer) settle(r *request, spans []int) (missing []int) {
 	for _, i := range spans {
-		if h := r.held[i]; h != nil && r.a.data.Suspect(i) && !tooLarge(r.a.idx.Span(i)) {
-			if v, sum := r.a.check(i); v == right {
+		if h := r.held[i]; h != nil && l.Data.Suspect(i) && !TooLarge(l.Index.Span(i)) {
+			if v, sum := l.Check(i); v == cachedir.Right {
 				if err := h.Confirm(sum); err != nil {
-					l.store.log.Warn("a span of the cache cannot be confirmed", "layer", l.name(), "error", err)
+					l.host.Log.Warn("a span of the cache cannot be confirmed", "layer", l.host.Name(), "error", err)
 				}
 			}
 		}
-		if r.a.data.Has(i) {
+		if l.Data.Has(i) {
 			r.land(i)
 		} else {
 			missing = append(missing, i)
@@ -140,7 +141,7 @@ func (l *Layer) settle(r *run, spans []int) (missing []int) {
 }
 
 // pending are those of spans that have not landed.
-func (r *run) pending(spans []int) (rest []int) {
+func (r *request) pending(spans []int) (rest []int) {
 	for _, i := range spans {
 		if r.flights[i] != nil {
 			rest = append(rest, i)
@@ -151,18 +152,18 @@ func (r *run) pending(spans []int) (rest []int) {
 
 // transfer asks for the range of the blob that spans need, in one request, and
 // decodes, verifies, stores and lands them one by one as their bytes come.
-func (l *Layer) transfer(ctx context.Context, r *run, spans []int) error {
+func (l *Layer) transfer(ctx context.Context, r *request, spans []int) error {
 	if len(spans) == 0 {
 		return nil
 	}
-	in, n := rangeOf(r.a.idx, spans)
+	in, n := rangeOf(l.Index, spans)
 	var body io.ReadCloser
 	at, asked := in, time.Now()
 	var answered time.Time
 	if n > 0 {
-		l.count.requests.Add(1)
+		l.host.Count.Requests.Add(1)
 		var err error
-		if body, at, err = l.src.Blob.ReadRange(ctx, in, n); err != nil {
+		if body, at, err = l.host.ReadRange(ctx, in, n); err != nil {
 			return err
 		}
 		defer body.Close()
@@ -172,7 +173,7 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int) error {
 		spans = append(l.widen(r, spans), spans...)
 		slices.Sort(spans)
 	}
-	t := &transferer{layer: l, run: r, in: input{body: body, pos: at, count: &l.count}}
+	t := &transferer{layer: l, request: r, in: input{body: body, pos: at, count: l.host.Count}}
 	for _, i := range spans {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -182,24 +183,24 @@ func (l *Layer) transfer(ctx context.Context, r *run, spans []int) error {
 		}
 	}
 	if n > 0 {
-		l.store.pace.note(answered.Sub(asked), time.Since(answered), n)
+		l.host.Pace.Note(answered.Sub(asked), time.Since(answered), n)
 	}
 	return nil
 }
 
 // widen adds to r whatever else is missing, and returns it: a server that ignores
 // ranges sends the whole blob, and no byte of it should be sent twice.
-func (l *Layer) widen(r *run, spans []int) (more []int) {
+func (l *Layer) widen(r *request, spans []int) (more []int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	end := int64(0)
-	for j := range r.a.idx.Spans() {
-		s := r.a.idx.Span(j)
+	for j := range l.Index.Spans() {
+		s := l.Index.Span(j)
 		if s.In < end-1 || slices.Contains(spans, j) {
 			end = max(end, s.In+s.InLen)
 			continue
 		}
-		if tooLarge(s) || l.here(r.a, j) || l.mu.spans.Has(j) {
+		if TooLarge(s) || l.here(j) || l.mu.spans.Has(j) {
 			continue
 		}
 		if n, err := r.lock([]int{j}); n == 0 || err != nil {
@@ -234,14 +235,15 @@ func rangeOf(x *index.Index, spans []int) (in, n int64) {
 
 // transferer brings spans out of one body.
 type transferer struct {
-	layer *Layer
-	run   *run
-	in    input
-	dec   decoder
+	layer   *Layer
+	request *request
+	in      input
+	dec     decoder
 }
 
 func (t *transferer) bring(i int) error {
-	s := t.run.a.idx.Span(i)
+	l := t.layer
+	s := l.Index.Span(i)
 	out := make([]byte, s.OutLen)
 	if s.Flags&index.SpanZeros == 0 {
 		src, err := t.in.read(s.In, s.InLen)
@@ -251,7 +253,7 @@ func (t *transferer) bring(i int) error {
 		if s.DigestOf == index.DigestCompressed && sha256.Sum256(src) != s.Digest {
 			return errkind.New(errkind.Corrupt, "the bytes [%d, %d) of the blob do not hold their digest", s.In, s.In+s.InLen)
 		}
-		if err := t.dec.decode(out, src, i, s, t.run.a.idx); err != nil {
+		if err := t.dec.decode(out, src, i, s, l.Index); err != nil {
 			return fmt.Errorf("the bytes [%d, %d) of the blob: %w", s.In, s.In+s.InLen, err)
 		}
 	}
@@ -261,7 +263,7 @@ func (t *transferer) bring(i int) error {
 	if err := t.store(i, s, out); err != nil {
 		return err
 	}
-	t.run.land(i)
+	t.request.land(i)
 	return nil
 }
 
@@ -269,22 +271,19 @@ func (t *transferer) bring(i int) error {
 // only when the data file is damaged.
 func (t *transferer) store(i int, s index.Span, out []byte) error {
 	l := t.layer
-	if h := t.run.held[i]; h != nil && !l.store.opt.IndexOnly {
-		err := l.store.room.MakeRoom(func() error { return t.keep(h, s, out) })
+	if h := t.request.held[i]; h != nil && !l.host.IndexOnly {
+		err := l.host.Room.MakeRoom(func() error { return t.keep(h, s, out) })
 		if err == nil {
-			l.store.room.Used(int64(len(out)))
+			l.host.Room.Used(int64(len(out)))
 			l.unkept.Store(nil)
 			return nil
 		}
-		if isDamage(err) {
+		if IsDamage(err) {
 			return err
 		}
-		err = writeError(err)
-		if l.unkept.Swap(&err) == nil { // said once, until there is room again
-			l.store.log.Warn("the cache cannot take a span; it stays in memory", "layer", l.name(), "error", err)
-		}
+		l.cannotKeep(cachedir.WriteError(err))
 	}
-	l.store.held.put(heldKey{t.run.a, i}, out)
+	l.host.Memory.put(memkey{l, i}, out)
 	return nil
 }
 
@@ -293,7 +292,7 @@ func (t *transferer) keep(h *spanfile.Held, s index.Span, out []byte) error {
 	if err := h.Write(out, s.Out); err != nil {
 		return err
 	}
-	if _, guess := slices.BinarySearch(t.run.guessed, h.Span()); guess {
+	if _, guess := slices.BinarySearch(t.request.guessed, h.Span()); guess {
 		return h.ConfirmUnread(xxh3.Hash(out))
 	}
 	return h.Confirm(xxh3.Hash(out))
@@ -305,8 +304,15 @@ func (t *transferer) keep(h *spanfile.Held, s index.Span, out []byte) error {
 type input struct {
 	body  io.Reader
 	pos   int64 // of the next byte of body in the blob
-	count *counters
+	count *Counters
 	last  []byte // the last range read, which ends at pos
+}
+
+// ReadPart reads the n bytes at off of a blob out of a body that begins at byte at
+// of it, before or at off.
+func ReadPart(body io.Reader, at, off, n int64, count *Counters) ([]byte, error) {
+	in := input{body: body, pos: at, count: count}
+	return in.read(off, n)
 }
 
 // read returns the n bytes at off, valid until the next call.
@@ -343,7 +349,7 @@ func (in *input) discard(n int64) error {
 
 func (in *input) note(n int64) {
 	in.pos += n
-	in.count.fetched.Add(n)
+	in.count.Fetched.Add(n)
 }
 
 // shortBody gives the end of a body before the range was complete its kind.
@@ -352,4 +358,14 @@ func shortBody(err error) error {
 		return errkind.New(errkind.Unavailable, "the source sent less than was asked for")
 	}
 	return err
+}
+
+// holds reports whether out, which was just decoded, is what the index says of
+// span s; where that says nothing of the output, what it says of the input has
+// been checked.
+func holds(s index.Span, out []byte) bool {
+	if s.DigestOf == index.DigestOutput {
+		return sha256.Sum256(out) == s.Digest
+	}
+	return s.Sum == 0 || xxh3.Hash(out) == s.Sum
 }

@@ -1,4 +1,4 @@
-package layers
+package opened
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
 	"github.com/peelfs/peelfs/layers/stream"
@@ -15,18 +16,18 @@ import (
 // refill brings the one span of r, which is too large for memory: it reads the
 // blob from its start and writes the span to the disk as it comes. The span shows
 // only when the whole blob held its digest. h is its lock.
-func (l *Layer) refill(ctx context.Context, r *run, h *spanfile.Held) error {
+func (l *Layer) refill(ctx context.Context, r *request, h *spanfile.Held) error {
 	if h == nil {
 		return errkind.New(errkind.Internal, "a span is written without its lock")
 	}
 	i := h.Span()
-	body, err := l.openWhole(ctx)
+	body, err := l.host.Whole(ctx)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	w := &refiller{held: h, span: r.a.idx.Span(i), room: l.store.room}
-	want := r.a.idx.Header().BlobDigest
+	w := &refiller{held: h, span: l.Index.Span(i), room: l.host.Room}
+	want := l.Index.Header().BlobDigest
 	got, err := stream.Decode(ctx, body, stream.Options{Algorithm: want.Algorithm()}, w)
 	var fault *stream.Fault
 	if err != nil && !errors.As(err, &fault) {
@@ -42,7 +43,7 @@ func (l *Layer) refill(ctx context.Context, r *run, h *spanfile.Held) error {
 		return errkind.New(errkind.Corrupt, "the layer decodes to other bytes than before")
 	}
 	if err := h.Confirm(w.sum.Sum64()); err != nil {
-		return writeError(err)
+		return cachedir.WriteError(err)
 	}
 	r.land(i)
 	return nil
@@ -52,7 +53,7 @@ func (l *Layer) refill(ctx context.Context, r *run, h *spanfile.Held) error {
 type refiller struct {
 	held *spanfile.Held
 	span index.Span
-	room *janitor
+	room Room
 	sum  xxh3.Hasher
 }
 
@@ -67,7 +68,7 @@ func (w *refiller) Write(b []byte, off int64) error {
 	_, _ = w.sum.Write(b) // never fails
 	w.room.Used(int64(len(b)))
 	if err := w.room.MakeRoom(func() error { return w.held.Write(b, from) }); err != nil {
-		return writeError(err)
+		return cachedir.WriteError(err)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package layers
+package opened
 
 import (
 	"bytes"
@@ -45,7 +45,7 @@ func (d *decoder) decode(out, src []byte, i int, s index.Span, x *index.Index) e
 func (d *decoder) forward(out, src []byte, i int, s index.Span, x *index.Index) error {
 	need, all := s.Skip+int64(len(out)), wanted(x, i)
 	switch {
-	case need > maxHeld:
+	case need > maxMemory:
 		return errkind.New(errkind.Unsupported, "a chunk lies %d bytes deep in its compressed range", s.Skip)
 	case d.in == s.In && int64(len(d.out)) >= need:
 		copy(out, d.out[s.Skip:])
@@ -73,7 +73,7 @@ func wanted(x *index.Index, i int) (n int64) {
 	in := x.Span(i).In
 	for ; i < x.Spans(); i++ {
 		s := x.Span(i)
-		if s.In != in || s.Flags&index.SpanZeros != 0 || s.Skip+s.OutLen > maxHeld {
+		if s.In != in || s.Flags&index.SpanZeros != 0 || s.Skip+s.OutLen > maxMemory {
 			break
 		}
 		n = max(n, s.Skip+s.OutLen)
