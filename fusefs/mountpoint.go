@@ -146,16 +146,52 @@ func Canonical(dir string) (string, error) {
 	return "", fmt.Errorf("%s: %w", dir, unix.ELOOP)
 }
 
-// mountAt is the topmost mount at path, nil if there is none.
+// mountAt is the mount that shows at path, nil if none does. There may be others
+// below it at the same path.
 func mountAt(path string) (*mountinfo.Info, error) {
-	found, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(path))
+	found, err := mountsAt(path)
+	if len(found) == 0 || err != nil {
+		return nil, err
+	}
+	if id, ok := mountID(path); ok {
+		for _, m := range found {
+			if m.ID == id {
+				return m, nil
+			}
+		}
+		return nil, nil // they are below one that is mounted over a directory above
+	}
+	return topmost(found), nil
+}
+
+// mountsAt are all mounts at path, in the order in which they were made.
+func mountsAt(path string) ([]*mountinfo.Info, error) {
+	found, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
 	if err != nil {
 		return nil, errkind.New(errkind.Internal, "read the list of mounts: %w", err)
 	}
-	if len(found) == 0 {
-		return nil, nil
+	return found, nil
+}
+
+// mountID is the kernel's number of the mount that path leads to. It asks nothing
+// of that mount.
+func mountID(path string) (id int, ok bool) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, false
 	}
-	return topmost(found), nil
+	defer unix.Close(fd)
+	text, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(line, "mnt_id:"); found {
+			id, err = strconv.Atoi(strings.TrimSpace(value))
+			return id, err == nil
+		}
+	}
+	return 0, false
 }
 
 // topmost is the mount that no other of them lies upon.
@@ -216,8 +252,8 @@ func probe(m *mountinfo.Info) error {
 		// The thread is not unlocked: it ends with this goroutine, and its
 		// borrowed identity with it.
 		runtime.LockOSThread()
-		if err := borrowIdentity(option(m, "user_id"), option(m, "group_id")); err != nil {
-			return err
+		if borrowIdentity(option(m, "user_id"), option(m, "group_id")) != nil {
+			return errForeign // of a user that this user namespace does not have
 		}
 	}
 	var st unix.Statfs_t

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
@@ -38,14 +39,20 @@ func checkMount(dir string, m *mountinfo.Info, id int) error {
 	switch {
 	case m == nil:
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is not mounted", dir), "`peelfs mounts` lists what is")
-	case id != 0 && m.ID != id:
+	case id != 0 && m.ID != id, !isOurs(m) && hasOurs(m.Mountpoint):
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s has been mounted over: %s (%s)", dir, m.Source, m.FSType),
-			"unmount that first")
+			"unmount that first, with `umount %s`", dir)
 	case !isOurs(m):
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is not a peelfs mount: %s (%s)", dir, m.Source, m.FSType),
 			"unmount it with umount(8)")
 	}
 	return nil
+}
+
+// hasOurs reports whether a mount of peelfs is at path, under others perhaps.
+func hasOurs(path string) bool {
+	found, err := mountsAt(path)
+	return err == nil && slices.ContainsFunc(found, isOurs)
 }
 
 // detach unmounts path by the kernel's own call, or else by the set-id helper.

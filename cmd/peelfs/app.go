@@ -14,6 +14,7 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/mapfault"
+	"github.com/peelfs/peelfs/internal/userns"
 )
 
 // app is one run of the program: its streams, its environment, and the flags that
@@ -62,18 +63,26 @@ func (a *app) cacheDir() (string, error) {
 		return filepath.Abs(a.env("PEELFS_CACHE"))
 	case filepath.IsAbs(a.env("XDG_CACHE_HOME")):
 		return filepath.Join(a.env("XDG_CACHE_HOME"), "peelfs"), nil
-	case os.Geteuid() == 0:
-		return "/var/cache/peelfs", nil
+	case userns.OwnsSystem(systemCache):
+		return systemCache, nil
 	case filepath.IsAbs(a.env("HOME")):
 		return filepath.Join(a.env("HOME"), ".cache", "peelfs"), nil
+	case os.Geteuid() == 0:
+		return systemCache, nil
 	}
 	return "", errkind.WithHint(errkind.New(errkind.Invalid, "no place for the cache: neither PEELFS_CACHE nor HOME is set"),
 		"name a directory with --cache-dir")
 }
 
-// mounts opens the records of what is mounted.
-func (a *app) mounts() (*mounttab.Table, error) {
-	return mounttab.Open(mounttab.DefaultDir(a.env, os.Geteuid()))
+// systemCache is the cache of root, of the machine or of a container.
+const systemCache = "/var/cache/peelfs"
+
+// mounts opens the records of what is mounted, to add one.
+func (a *app) mounts() (*mounttab.Table, error) { return mounttab.OpenFirst(mounttab.Dirs(a.env)) }
+
+// mountList tells what is mounted.
+func (a *app) mountList() *mountList {
+	return &mountList{console: a.console, table: mounttab.Look(mounttab.Dirs(a.env)), recordsOnly: mounttab.Explicit(a.env)}
 }
 
 // openLog makes the logger that the flags ask for. Without a file it writes to

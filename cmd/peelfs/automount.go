@@ -87,11 +87,7 @@ func (m *mounted) describeAutomount(idle time.Duration) {
 // automountHint says, where the status of a mount of all images was asked for, that
 // each image has one.
 func automountHint(a *app, dir string, err error) error {
-	table, tableErr := a.mounts()
-	if tableErr != nil {
-		return err
-	}
-	if e, ok, _ := table.At(canonicalDir(dir)); ok && e.Alive && e.Reference == automounted {
+	if e, ok, _ := a.mountList().table.At(canonicalDir(dir)); ok && e.Alive && e.Reference == automounted {
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s has all images, and no status of its own", dir),
 			"name one that is in it: peelfs status %s/docker.io/library/alpine:3.20", dir)
 	}

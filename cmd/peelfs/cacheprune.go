@@ -28,11 +28,7 @@ piece.`,
 		RunE: withStore(a, func(_ context.Context, c *output.Console, s *session, store *layers.Store, _ []string) error {
 			opt := layers.PruneOptions{DataOnly: data, DryRun: dryRun}
 			if !data {
-				table, err := a.mounts()
-				if err != nil {
-					return err
-				}
-				keep, err := s.needed(store, table, all)
+				keep, err := s.needed(store, a.mountList().table, all)
 				if err != nil {
 					return err
 				}

@@ -63,11 +63,7 @@ func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirecti
 // completeMounts offers what is mounted, from here where that is shorter to type.
 func completeMounts(a *app) completer {
 	return func(_ *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-		table, err := a.mounts()
-		if err != nil {
-			return nil, cobra.ShellCompDirectiveError
-		}
-		entries, err := table.List()
+		entries, err := a.mountList().table.List()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}

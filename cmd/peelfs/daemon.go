@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"os/exec"
+	"sync/atomic"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +24,8 @@ import (
 //	ready      child -> parent  the mountpoint, as JSON, once the mount answers
 //
 // Until then the child writes its messages to the parent's stderr. If it ends
-// without having been ready, it has said why, and the parent ends with its code.
+// without having been ready, it has said why, and the parent ends with its code. If
+// the parent ends first, be it killed, the child gives up.
 
 // daemonEnv marks the child.
 const daemonEnv = "PEELFS_DAEMON"
@@ -95,8 +97,31 @@ func ended(err error) error {
 
 // daemon is the child's side.
 type daemon struct {
-	ready *os.File
-	log   string // where stderr goes once the parent is gone
+	ready    *os.File
+	log      string      // where stderr goes once the parent is gone
+	detached atomic.Bool // the parent may go
+}
+
+// watchParent ends this process, as a signal does, if nobody waits for it to be
+// ready any more.
+func (d *daemon) watchParent() error {
+	pipe, err := unix.FcntlInt(d.ready.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	go func() {
+		defer unix.Close(pipe)
+		end := []unix.PollFd{{Fd: int32(pipe)}} // an error when the other end is closed
+		for {
+			if n, err := unix.Poll(end, -1); n > 0 || err != unix.EINTR {
+				break
+			}
+		}
+		if !d.detached.Load() {
+			_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+		}
+	}()
+	return nil
 }
 
 // daemonMain is what the child runs instead of its own command line.
@@ -105,6 +130,9 @@ func daemonMain(a *app) int {
 	unix.CloseOnExec(readyFD)
 	unix.CloseOnExec(argumentsFD)
 	a.daemon = &daemon{ready: os.NewFile(readyFD, "ready")}
+	if err := a.daemon.watchParent(); err != nil {
+		fmt.Fprintf(a.console.Err, "peelfs: the command that waits for the mount is not watched: %v\n", err)
+	}
 	pipe := os.NewFile(argumentsFD, "arguments")
 	var args []string
 	err := json.NewDecoder(pipe).Decode(&args)
@@ -128,6 +156,7 @@ func (d *daemon) detach(mountpoint string) error {
 	if err != nil {
 		return err
 	}
+	d.detached.Store(true)
 	err = json.NewEncoder(d.ready).Encode(readyMessage{mountpoint})
 	err = errors.Join(err, d.ready.Close(), os.Chdir("/"),
 		unix.Dup3(int(null.Fd()), 0, 0), unix.Dup3(int(null.Fd()), 1, 0), unix.Dup3(int(log.Fd()), 2, 0))

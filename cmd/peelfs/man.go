@@ -139,7 +139,7 @@ func rootPage(root *cobra.Command) string {
 	}
 	p.section("ENVIRONMENT")
 	p.item("PEELFS_CACHE", "the cache; else $XDG_CACHE_HOME/peelfs, ~/.cache/peelfs, or /var/cache/peelfs for root")
-	p.item("PEELFS_RUNTIME", "records of what is mounted; else $XDG_RUNTIME_DIR/peelfs, or /run/peelfs for root")
+	p.item("PEELFS_RUNTIME", "records of what is mounted; else $XDG_RUNTIME_DIR/peelfs, /tmp/peelfs-UID, or /run/peelfs for root")
 	p.item("NO_COLOR, CLICOLOR_FORCE", "no colours; colours even without a terminal")
 	p.item("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "as everywhere")
 	p.item("DOCKER_CONFIG, REGISTRY_AUTH_FILE", "where credentials are, as for docker and podman")

@@ -18,14 +18,14 @@ func mountsCommand(a *app) *cobra.Command {
 		Example: `  peelfs mounts
   peelfs mounts --format json`,
 		Args: wrong(cobra.NoArgs),
-		RunE: func(*cobra.Command, []string) error {
-			table, err := a.mounts()
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := a.mountList().all(cmd.Context())
 			if err != nil {
 				return err
 			}
-			alive, err := livingMounts(a.console, table)
-			if err != nil {
-				return err
+			alive := []mounttab.Mount{}
+			for _, m := range list {
+				alive = append(alive, m.Mount)
 			}
 			return a.console.Emit(alive, func(out *output.Screen) { mountTable(out, alive) })
 		},
@@ -33,24 +33,6 @@ func mountsCommand(a *app) *cobra.Command {
 	formatFlag(a.console, cmd.Flags())
 	briefHelp(cmd)
 	return cmd
-}
-
-// livingMounts lists the mounts that are served, and clears the others.
-func livingMounts(c *output.Console, table *mounttab.Table) ([]mounttab.Mount, error) {
-	entries, err := table.List()
-	alive := []mounttab.Mount{}
-	for _, e := range entries {
-		if e.Alive {
-			alive = append(alive, e.Mount)
-			continue
-		}
-		if err := clearMount(table, e); err != nil {
-			c.Warn("%s was left by a process that is gone: %s", e.Mountpoint, err)
-			continue
-		}
-		c.Say("cleared %s: its process %d is gone", e.Mountpoint, e.PID)
-	}
-	return alive, err
 }
 
 func mountTable(out *output.Screen, mounts []mounttab.Mount) {

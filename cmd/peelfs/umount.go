@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
-	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fusefs"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
@@ -33,17 +31,15 @@ fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			table, err := a.mounts()
-			if err != nil {
-				return err
-			}
+			list := a.mountList()
 			if all {
-				if args, err = everyMountpoint(table); err != nil {
+				var err error
+				if args, err = list.everyMountpoint(cmd.Context()); err != nil {
 					return err
 				}
 			}
 			return eachOf(cmd.Context(), a.console, args, func(dir string) error {
-				return umount(cmd.Context(), a.console, table, dir, force)
+				return list.umount(cmd.Context(), dir, force)
 			})
 		},
 	}
@@ -54,11 +50,16 @@ fusermount3 -u do as well. Mounts whose process was killed are cleared.`,
 	return cmd
 }
 
-func everyMountpoint(table *mounttab.Table) (dirs []string, err error) {
-	entries, err := table.List()
-	for i := len(entries) - 1; i >= 0; i-- { // a mount within a mount goes first
-		dirs = append(dirs, entries[i].Mountpoint)
+// everyMountpoint lists what --all is: mounts within mounts go first.
+func (l *mountList) everyMountpoint(ctx context.Context) (dirs []string, err error) {
+	mounts, err := l.all(ctx)
+	for _, m := range mounts {
+		if !slices.Contains(dirs, m.Mountpoint) {
+			dirs = append(dirs, m.Mountpoint)
+		}
 	}
+	slices.Sort(dirs)
+	slices.Reverse(dirs)
 	return dirs, err
 }
 
@@ -66,30 +67,62 @@ func everyMountpoint(table *mounttab.Table) (dirs []string, err error) {
 // to do but to close files, unless somebody still uses what force took away.
 const goneTime = 10 * time.Second
 
-func umount(ctx context.Context, c *output.Console, table *mounttab.Table, dir string, force bool) error {
+// umount ends the mount that shows at dir, and waits for its process. Where none
+// is, it clears what a process left that is gone, or says where the mount is.
+func (l *mountList) umount(ctx context.Context, dir string, force bool) error {
 	path := canonicalDir(dir)
-	e, known, err := table.At(path)
+	id, ours, err := fusefs.ShownAt(path)
 	if err != nil {
 		return err
 	}
-	if known && !e.Alive {
-		return clearMount(table, e)
+	if id == 0 {
+		return l.umountLeft(dir, path)
 	}
-	if err := fusefs.Unmount(dir, fusefs.UnmountOptions{Force: force, MountID: e.MountID}); err != nil {
+	e, err := l.record(path, id)
+	if err != nil {
 		return err
 	}
-	if !known {
-		return nil
+	if e == nil && ours { // a mount that answers is not asked: that may take its time
+		if dead, _ := fusefs.Dead(path); dead {
+			return errors.Join(fusefs.ClearDead(path), l.clearLeft(path))
+		}
+	}
+	if err := fusefs.Unmount(dir, fusefs.UnmountOptions{Force: force, MountID: id}); err != nil || e == nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, goneTime)
 	defer cancel()
-	if err := table.WaitGone(ctx, e); errkind.Is(err, errkind.Timeout) {
-		c.Warn("%s is unmounted, but its process %d has not ended: somebody still uses what was in it", dir, e.PID)
+	if err := l.table.WaitGone(ctx, *e); errkind.Is(err, errkind.Timeout) {
+		l.console.Warn("%s is unmounted, but its process %d has not ended: somebody still uses what was in it", dir, e.PID)
 		return nil
 	} else if err != nil {
 		return err
 	}
 	return nil
+}
+
+// umountLeft is umount where nothing is mounted.
+func (l *mountList) umountLeft(dir, path string) error {
+	dead, away, err := l.left(path)
+	switch {
+	case err != nil:
+		return err
+	case len(dead) > 0:
+		return l.clearLeft(path)
+	case len(away) > 0:
+		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is not mounted here but in another mount namespace, that of process %d", dir, away[0].PID),
+			"end it with `kill %d`, or there: nsenter -m -t %[1]d umount %[2]s", away[0].PID, path)
+	}
+	return fusefs.Unmount(dir, fusefs.UnmountOptions{}) // which says what there is
+}
+
+// clearLeft clears the records of path whose processes are gone.
+func (l *mountList) clearLeft(path string) error {
+	dead, _, err := l.left(path)
+	for _, e := range dead {
+		err = errors.Join(err, clearMount(l.table, e))
+	}
+	return err
 }
 
 // canonicalDir is dir as records have it. A mount is not looked into for that: it
@@ -106,32 +139,4 @@ func canonicalDir(dir string) string {
 		return filepath.Join(parent, filepath.Base(abs))
 	}
 	return abs
-}
-
-// clearMount removes what a killed process left: the dead mount, the directory
-// made for it, its log and its record.
-func clearMount(table *mounttab.Table, e mounttab.Entry) error {
-	dead, err := fusefs.Dead(e.Mountpoint)
-	if dead {
-		err = fusefs.ClearDead(e.Mountpoint)
-	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if e.Made {
-		_ = os.Remove(e.Mountpoint) // it stays if somebody has put something there
-	}
-	if e.Log == table.Path(e.PID, ".log") {
-		_ = os.Remove(e.Log)
-	}
-	return table.Forget(e)
-}
-
-// clearStale clears records of dir whose processes are gone.
-func clearStale(table *mounttab.Table, dir string) error {
-	e, known, err := table.At(canonicalDir(dir))
-	if err != nil || !known || e.Alive {
-		return err
-	}
-	return clearMount(table, e)
 }

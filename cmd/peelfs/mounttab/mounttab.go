@@ -6,7 +6,8 @@
 // directory older than its last boot; process numbers, which come around again,
 // are never asked.
 //
-// There is one file for each mount, in the user's runtime directory.
+// There is one file for each mount, in the user's runtime directory. Which mounts
+// there are is for the kernel to say: a record adds what the kernel does not know.
 package mounttab
 
 import (
@@ -26,6 +27,7 @@ import (
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/flock"
+	"github.com/peelfs/peelfs/internal/userns"
 )
 
 // Mount is one record. The JSON keys are those of `peelfs mounts`.
@@ -51,26 +53,49 @@ type Entry struct {
 	file  string
 }
 
-// Table is a directory of records.
-type Table struct{ dir string }
+// Table is a directory of records, and others in which sessions of the same user
+// may have left theirs.
+type Table struct {
+	dir  string   // where records are added; "" if nowhere
+	also []string // only looked into
+}
 
 // maxRecord is the longest record that is read, in bytes.
 const maxRecord = 1 << 20
 
 const suffix = ".json"
 
-// DefaultDir is where the records of the user uid are, given the environment.
-func DefaultDir(getenv func(string) string, uid int) string {
-	switch {
-	case getenv("PEELFS_RUNTIME") != "":
-		return getenv("PEELFS_RUNTIME")
-	case uid == 0:
-		return "/run/peelfs"
-	case getenv("XDG_RUNTIME_DIR") != "":
-		return filepath.Join(getenv("XDG_RUNTIME_DIR"), "peelfs")
+// Explicit reports whether the environment names one directory of records, beside
+// which no other counts.
+func Explicit(getenv func(string) string) bool { return getenv("PEELFS_RUNTIME") != "" }
+
+// Dirs are the directories in which records of the calling user may be, by
+// preference: $PEELFS_RUNTIME and no other; else /run/peelfs for root of the
+// machine or of a container, then $XDG_RUNTIME_DIR/peelfs, then one in the
+// directory for temporary files, and last where other sessions have theirs.
+func Dirs(getenv func(string) string) []string {
+	if Explicit(getenv) {
+		return []string{getenv("PEELFS_RUNTIME")}
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("peelfs-%d", uid))
+	var dirs []string
+	add := func(dir string) {
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	if userns.OwnsSystem(systemDir) {
+		add(systemDir)
+	}
+	user := userns.Outside(os.Geteuid())
+	if base := getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(base) && isOurs(base) == nil {
+		add(filepath.Join(base, "peelfs"))
+	}
+	add(filepath.Join(os.TempDir(), fmt.Sprintf("peelfs-%d", user)))
+	add(filepath.Join("/run/user", fmt.Sprint(user), "peelfs"))
+	return dirs
 }
+
+const systemDir = "/run/peelfs"
 
 // Open returns the table in dir and makes the directory if it is missing. A
 // directory that belongs to somebody else is refused: they could invent mounts.
@@ -78,15 +103,50 @@ func Open(dir string) (*Table, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, runtimeError(dir, err)
 	}
+	if err := isOurs(dir); err != nil {
+		return nil, runtimeError(dir, err)
+	}
+	if !userns.Writable(dir) {
+		return nil, runtimeError(dir, fs.ErrPermission)
+	}
+	return &Table{dir: dir}, nil
+}
+
+// OpenFirst opens the table in the first of dirs that can be used, and looks into
+// the others as well.
+func OpenFirst(dirs []string) (t *Table, err error) {
+	for i, dir := range dirs {
+		var failed error
+		if t, failed = Open(dir); failed == nil {
+			t.also = ours(slices.Delete(slices.Clone(dirs), i, i+1))
+			return t, nil
+		}
+		if err == nil {
+			err = failed
+		}
+	}
+	return nil, err
+}
+
+// Look returns what can be read of the tables in dirs. It makes nothing, and
+// nothing can be added.
+func Look(dirs []string) *Table { return &Table{also: ours(dirs)} }
+
+// ours are those of dirs that exist and belong to this user.
+func ours(dirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool { return isOurs(dir) != nil })
+}
+
+func isOurs(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return nil, runtimeError(dir, err)
+		return err
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !info.IsDir() || ok && int(stat.Uid) != os.Geteuid() {
-		return nil, runtimeError(dir, errors.New("it belongs to somebody else"))
+		return errors.New("it belongs to somebody else")
 	}
-	return &Table{dir}, nil
+	return nil
 }
 
 func runtimeError(dir string, err error) error {
@@ -141,17 +201,19 @@ func (l *Lease) Release() error {
 
 // List returns all records by mountpoint. Files that make no sense are left out.
 func (t *Table) List() ([]Entry, error) {
-	files, err := os.ReadDir(t.dir)
-	if err != nil {
-		return nil, runtimeError(t.dir, err)
-	}
 	var entries []Entry
-	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".") || !strings.HasSuffix(f.Name(), suffix) {
-			continue
+	for _, dir := range append([]string{t.dir}, t.also...) {
+		files, err := os.ReadDir(dir)
+		if err != nil && dir == t.dir && dir != "" {
+			return nil, runtimeError(dir, err)
 		}
-		if e, err := read(filepath.Join(t.dir, f.Name())); err == nil {
-			entries = append(entries, e)
+		for _, f := range files {
+			if strings.HasPrefix(f.Name(), ".") || !strings.HasSuffix(f.Name(), suffix) {
+				continue
+			}
+			if e, err := read(filepath.Join(dir, f.Name())); err == nil {
+				entries = append(entries, e)
+			}
 		}
 	}
 	slices.SortFunc(entries, func(a, b Entry) int {
@@ -189,6 +251,11 @@ func (t *Table) At(mountpoint string) (e Entry, ok bool, err error) {
 		}
 	}
 	return e, ok, err
+}
+
+// OwnLog reports whether the log of e was made beside its record, and goes with it.
+func (e Entry) OwnLog() bool {
+	return e.Log != "" && e.Log == strings.TrimSuffix(e.file, suffix)+".log"
 }
 
 // Forget removes the record of a process that is gone. A record that somebody

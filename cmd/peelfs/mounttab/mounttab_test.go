@@ -7,10 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/userns"
 )
 
 // The test binary is also a process that holds a record.
@@ -183,19 +186,62 @@ func TestForeignDirectoryIsRefused(t *testing.T) {
 	}
 }
 
-func TestDefaultDir(t *testing.T) {
+func TestDirs(t *testing.T) {
+	tmp, mine := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", tmp)
+	user := strconv.Itoa(userns.Outside(os.Geteuid()))
+	temporary, elsewhere := filepath.Join(tmp, "peelfs-"+user), filepath.Join("/run/user", user, "peelfs")
+	system := []string{}
+	if userns.OwnsSystem(systemDir) {
+		system = append(system, systemDir)
+	}
 	for _, c := range []struct {
 		env  map[string]string
-		uid  int
-		want string
+		want []string
 	}{
-		{map[string]string{"PEELFS_RUNTIME": "/x", "XDG_RUNTIME_DIR": "/y"}, 0, "/x"},
-		{map[string]string{"XDG_RUNTIME_DIR": "/y"}, 0, "/run/peelfs"},
-		{map[string]string{"XDG_RUNTIME_DIR": "/y"}, 5, "/y/peelfs"},
-		{nil, 5, filepath.Join(os.TempDir(), "peelfs-5")},
+		{map[string]string{"PEELFS_RUNTIME": "/x", "XDG_RUNTIME_DIR": mine}, []string{"/x"}},
+		{map[string]string{"XDG_RUNTIME_DIR": mine}, append(system, filepath.Join(mine, "peelfs"), temporary, elsewhere)},
+		{map[string]string{"XDG_RUNTIME_DIR": "/no/such"}, append(system, temporary, elsewhere)},
+		{map[string]string{"XDG_RUNTIME_DIR": "relative"}, append(system, temporary, elsewhere)},
+		{nil, append(system, temporary, elsewhere)},
 	} {
-		if got := DefaultDir(func(k string) string { return c.env[k] }, c.uid); got != c.want {
-			t.Errorf("%+v: %s", c, got)
+		if got := Dirs(func(k string) string { return c.env[k] }); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %q, want %q", c.env, got, c.want)
 		}
+	}
+}
+
+// What one session recorded, another finds that prefers another directory; and a
+// directory that cannot be used does not keep one from the next.
+func TestRecordsOfAnotherSession(t *testing.T) {
+	file, a, b := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	one, err := OpenFirst([]string{file, a, b})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease, err := one.Add(Mount{Mountpoint: "/m", PID: os.Getpid()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := OpenFirst([]string{b, a})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, table := range map[string]*Table{"opened": two, "looked into": Look([]string{b, file, "/no/such", a})} {
+		if got := list(t, table); len(got) != 1 || got[0].Mountpoint != "/m" || !got[0].Alive {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	if err := lease.Release(); err != nil {
+		t.Fatal(err)
+	}
+	if got := list(t, two); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if _, err := OpenFirst([]string{file}); !errkind.Is(err, errkind.LocalFull) {
+		t.Errorf("%v", err)
 	}
 }
