@@ -17,6 +17,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/internal/outbuf"
 )
 
 // failer is what *testing.T and *rapid.T share.
@@ -478,7 +479,7 @@ func TestNextOwnsItsBuffers(t *testing.T) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	data := text(rng, 5<<20)
 	r := NewReader(bytes.NewReader(member{level: 6, data: data}.gzip(t, rng)), Options{})
-	bufs := make(chan *Buffer, 3)
+	bufs := make(chan *outbuf.Buffer, 3)
 	go func() {
 		defer close(bufs)
 		for {
@@ -489,11 +490,11 @@ func TestNextOwnsItsBuffers(t *testing.T) {
 			bufs <- b
 		}
 	}()
-	seen := map[*Buffer]int{}
-	pos, last := 0, BufferSize
+	seen := map[*outbuf.Buffer]int{}
+	pos, last := 0, outbuf.Size
 	for b := range bufs {
 		p := b.Bytes()
-		if last < BufferSize || len(p) > BufferSize+outMargin || !bytes.HasPrefix(data[pos:], p) {
+		if last < outbuf.Size || len(p) > outbuf.Size+outMargin || !bytes.HasPrefix(data[pos:], p) {
 			t.Fatalf("wrong buffer of %d bytes at %d", len(p), pos)
 		}
 		pos, last = pos+len(p), len(p)
@@ -505,27 +506,6 @@ func TestNextOwnsItsBuffers(t *testing.T) {
 	}
 	if _, err := r.Next(); err != io.EOF {
 		t.Error(err)
-	}
-}
-
-func TestReadAndWriteToMix(t *testing.T) {
-	rng := rand.New(rand.NewPCG(15, 16))
-	data := text(rng, 1<<20)
-	gz := member{level: 6, data: data}.gzip(t, rng)
-	if err := iotest.TestReader(NewReader(bytes.NewReader(gz), Options{}), data); err != nil {
-		t.Error(err)
-	}
-	r := NewReader(bytes.NewReader(gz), Options{})
-	head := make([]byte, 300_001)
-	if _, err := io.ReadFull(r, head); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Next(); !errkind.Is(err, errkind.Internal) {
-		t.Error("Next after a partial Read: ", err)
-	}
-	var rest bytes.Buffer
-	if _, err := r.WriteTo(&rest); err != nil || !bytes.Equal(append(head, rest.Bytes()...), data) {
-		t.Error("rest differs: ", err)
 	}
 }
 

@@ -4,38 +4,11 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/internal/outbuf"
 )
 
-// BufferSize is about how much output a Buffer holds: it stays in a core's
-// second level cache while one goroutine inflates and another one hashes.
-const BufferSize = 256 << 10
-
-const (
-	inputSize = 128 << 10
-	spare     = 8 // Buffers that a Reader keeps for reuse
-)
-
-// Buffer is a run of output. It belongs to who got it from Next until Release,
-// also while the Reader goes on in another goroutine.
-type Buffer struct {
-	mem  []byte // WindowSize of history, then output
-	n    int
-	free chan *Buffer
-}
-
-// Bytes is the output: at most BufferSize and some hundred bytes, and all
-// buffers but the last hold at least BufferSize.
-func (b *Buffer) Bytes() []byte { return b.mem[WindowSize:b.n] }
-
-// Release gives the buffer back to its Reader for reuse, from any goroutine,
-// once. A buffer that is not released is garbage like any other.
-func (b *Buffer) Release() {
-	select {
-	case b.free <- b:
-	default:
-	}
-}
+// inputSize is how much of the blob is read at a time, in bytes.
+const inputSize = 128 << 10
 
 // Reader decompresses a gzip blob of one or more members.
 //
@@ -46,10 +19,11 @@ func (b *Buffer) Release() {
 // A Reader is for one goroutine at a time. It has no goroutines of its own and
 // needs no Close; to cancel it, fail the source.
 type Reader struct {
+	outbuf.Reader
 	d        decoder
-	seek     *seeker // nil without spans
-	cur      *Buffer // being filled
-	free     chan *Buffer
+	seek     *seeker        // nil without spans
+	cur      *outbuf.Buffer // being filled: WindowSize of history, then output
+	pool     *outbuf.Pool
 	base     int64 // where cur's output is in the whole output
 	summed   int   // d.out[:summed] is in the sums
 	crc      uint32
@@ -57,14 +31,12 @@ type Reader struct {
 	members  int64
 	trailing int64
 	err      error
-
-	rest    *Buffer // what Read has yet to copy: restPos and on
-	restPos int
 }
 
 // NewReader returns a Reader of the blob in src, which may give short reads.
 func NewReader(src io.Reader, opt Options) *Reader {
-	r := &Reader{free: make(chan *Buffer, spare)}
+	r := &Reader{pool: outbuf.NewPool(WindowSize, WindowSize+outbuf.Size+outMargin)}
+	r.Reader = outbuf.NewReader(r.next)
 	r.d.reset(nil, make([]byte, 0, inputSize))
 	r.d.src, r.d.stage = src, ended
 	r.d.onInput = func() {}
@@ -75,14 +47,12 @@ func NewReader(src io.Reader, opt Options) *Reader {
 	return r
 }
 
-// Next returns the next output, or io.EOF when all members are read and
+// next returns the next output, or io.EOF when all members are read and
 // checked. Output in front of an error is given first. The error has the kind
 // Corrupt for bad data, wrapping io.ErrUnexpectedEOF if data ended too early;
-// errors of the source and of OnSpan are returned as they are.
-func (r *Reader) Next() (*Buffer, error) {
-	if r.rest != nil {
-		return nil, errkind.New(errkind.Internal, "inflate: Next after a partial Read")
-	}
+// errors of the source and of OnSpan are returned as they are. All buffers but the
+// last hold at least outbuf.Size bytes.
+func (r *Reader) next() (*outbuf.Buffer, error) {
 	if r.err == nil {
 		r.fill()
 	}
@@ -95,7 +65,7 @@ func (r *Reader) Next() (*Buffer, error) {
 // fill decodes until cur is full or err is set.
 func (r *Reader) fill() {
 	if r.cur == nil {
-		r.cur = r.newBuffer()
+		r.cur = r.pool.Get()
 		r.useBuffer(WindowSize)
 		r.d.low, r.summed = WindowSize, WindowSize
 	}
@@ -104,32 +74,23 @@ func (r *Reader) fill() {
 	}
 }
 
-func (r *Reader) newBuffer() *Buffer {
-	select {
-	case b := <-r.free:
-		return b
-	default:
-		return &Buffer{mem: make([]byte, WindowSize+BufferSize+outMargin), free: r.free}
-	}
-}
-
 func (r *Reader) useBuffer(pos int) {
-	r.d.out, r.d.pos, r.d.limit = r.cur.mem, pos, WindowSize+BufferSize
+	r.d.out, r.d.pos, r.d.limit = r.cur.Mem, pos, WindowSize+outbuf.Size
 }
 
 // turn takes the full buffer and goes on in another one, with the last of the
 // output as history in front. After an error there is nothing to go on with.
-func (r *Reader) turn() *Buffer {
+func (r *Reader) turn() *outbuf.Buffer {
 	r.sumOutput()
 	b, shift := r.cur, r.d.pos-WindowSize
-	b.n = r.d.pos
+	b.N = r.d.pos
 	r.base += int64(shift)
 	r.cur, r.d.out = nil, nil
 	if r.err != nil {
 		return b
 	}
-	r.cur = r.newBuffer()
-	copy(r.cur.mem, b.mem[shift:b.n])
+	r.cur = r.pool.Get()
+	copy(r.cur.Mem, b.Mem[shift:b.N])
 	r.useBuffer(WindowSize)
 	r.summed = WindowSize
 	r.d.low = max(0, r.d.low-shift)
@@ -233,52 +194,3 @@ func (r *Reader) Trailing() int64 { return r.trailing }
 
 // Members is the number of members begun so far.
 func (r *Reader) Members() int64 { return r.members }
-
-// Read implements io.Reader over Next.
-func (r *Reader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if r.rest == nil {
-		b, err := r.Next()
-		if err != nil {
-			return 0, err
-		}
-		r.rest, r.restPos = b, 0
-	}
-	n := copy(p, r.rest.Bytes()[r.restPos:])
-	if r.restPos += n; r.restPos == len(r.rest.Bytes()) {
-		r.rest.Release()
-		r.rest = nil
-	}
-	return n, nil
-}
-
-// WriteTo implements io.WriterTo over Next.
-func (r *Reader) WriteTo(w io.Writer) (int64, error) {
-	var total int64
-	for {
-		b, err := r.nextOrRest()
-		if err == io.EOF {
-			return total, nil
-		} else if err != nil {
-			return total, err
-		}
-		n, err := w.Write(b.Bytes()[r.restPos:])
-		r.restPos = 0
-		b.Release()
-		total += int64(n)
-		if err != nil {
-			return total, err
-		}
-	}
-}
-
-func (r *Reader) nextOrRest() (*Buffer, error) {
-	if b := r.rest; b != nil {
-		r.rest = nil
-		return b, nil
-	}
-	r.restPos = 0
-	return r.Next()
-}

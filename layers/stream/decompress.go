@@ -12,6 +12,7 @@ import (
 	"github.com/peelfs/peelfs/internal/tarstream"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/inflate"
+	"github.com/peelfs/peelfs/layers/internal/outbuf"
 	"github.com/peelfs/peelfs/layers/zframes"
 )
 
@@ -102,13 +103,8 @@ func decompressZstd(r io.Reader, l *Layer, send func([]byte, func()) error) erro
 	return pump(rd.Next, send)
 }
 
-// buffer is a run of output of inflate and zframes.
-type buffer interface {
-	Bytes() []byte
-	Release()
-}
-
-func pump[B buffer](next func() (B, error), send func([]byte, func()) error) error {
+// pump sends what a Reader of inflate or zframes gives.
+func pump(next func() (*outbuf.Buffer, error), send func([]byte, func()) error) error {
 	for {
 		b, err := next()
 		if err == io.EOF {

@@ -10,39 +10,16 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/layers/internal/outbuf"
 )
-
-// BufferSize is how much output a Buffer holds.
-const BufferSize = 256 << 10
 
 const (
 	inputSize = 64 << 10
-	spare     = 8 // Buffers that a Reader keeps for reuse
 
 	// A longer skippable frame ends a span: a table of contents behind the
 	// last file must not be fetched for the latter.
 	maxInnerSkippable = 4 << 10
 )
-
-// Buffer is a run of output. It belongs to who got it from Next until Release,
-// also while the Reader goes on in another goroutine.
-type Buffer struct {
-	mem  []byte
-	n    int
-	free chan *Buffer
-}
-
-// Bytes is the output: BufferSize bytes in all buffers but the last.
-func (b *Buffer) Bytes() []byte { return b.mem[:b.n] }
-
-// Release gives the buffer back to its Reader for reuse, from any goroutine,
-// once. A buffer that is not released is garbage like any other.
-func (b *Buffer) Release() {
-	select {
-	case b.free <- b:
-	default:
-	}
-}
 
 // Reader decompresses a zstd blob of one or more frames; skippable frames have
 // no output. At io.EOF the source has been read to its end.
@@ -50,27 +27,27 @@ func (b *Buffer) Release() {
 // A Reader is for one goroutine at a time. It has no goroutines of its own and
 // needs no Close; to cancel it, fail the source.
 type Reader struct {
+	outbuf.Reader
 	src     *source
 	frames  frames
 	dec     *zstd.Decoder
 	inFrame bool
 	any     bool // a frame was seen
-	free    chan *Buffer
+	pool    *outbuf.Pool
 	pos     int64 // in the output, what cur holds included
 	err     error
 
-	opt    Options
-	span   Span // the current one; its lengths and sums come at its end
-	open   bool
-	sha    hash.Hash
-	sum    xxh3.Hasher
-	rest   *Buffer
-	restAt int // rest from here on is yet to be read
+	opt  Options
+	span Span // the current one; its lengths and sums come at its end
+	open bool
+	sha  hash.Hash
+	sum  xxh3.Hasher
 }
 
 // NewReader returns a Reader of the blob in src, which may give short reads.
 func NewReader(src io.Reader, opt Options) *Reader {
-	r := &Reader{opt: opt, free: make(chan *Buffer, spare), sha: sha256.New()}
+	r := &Reader{opt: opt, pool: outbuf.NewPool(0, outbuf.Size), sha: sha256.New()}
+	r.Reader = outbuf.NewReader(r.next)
 	r.src = &source{Reader: src}
 	r.frames = frames{src: bufio.NewReaderSize(r.src, inputSize), tap: func([]byte) {}}
 	if opt.SpanSize > 0 {
@@ -80,49 +57,36 @@ func NewReader(src io.Reader, opt Options) *Reader {
 	return r
 }
 
-// Next returns the next output, or io.EOF when all frames are read. Output in
+// next returns the next output, or io.EOF when all frames are read. Output in
 // front of an error is given first. The error has the kind Corrupt for bad
 // data, wrapping io.ErrUnexpectedEOF if data ended too early, and Unsupported
 // for frames that want a dictionary or too large a window; errors of the
-// source and of OnSpan are returned as they are.
-func (r *Reader) Next() (*Buffer, error) {
-	if r.rest != nil {
-		return nil, errkind.New(errkind.Internal, "zstd: Next after a partial Read")
-	}
+// source and of OnSpan are returned as they are. All buffers but the last are full.
+func (r *Reader) next() (*outbuf.Buffer, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	b := r.newBuffer()
-	for r.err == nil && b.n < len(b.mem) {
+	b := r.pool.Get()
+	for r.err == nil && b.N < len(b.Mem) {
 		r.err = r.step(b)
 	}
-	if b.n == 0 {
+	if b.N == 0 {
 		b.Release()
 		return nil, r.err
 	}
 	return b, nil
 }
 
-func (r *Reader) newBuffer() *Buffer {
-	select {
-	case b := <-r.free:
-		b.n = 0
-		return b
-	default:
-		return &Buffer{mem: make([]byte, BufferSize), free: r.free}
-	}
-}
-
 // step adds output to b or goes on to the next frame.
-func (r *Reader) step(b *Buffer) error {
+func (r *Reader) step(b *outbuf.Buffer) error {
 	if !r.inFrame {
 		return r.nextFrame()
 	}
-	n, err := r.dec.Read(b.mem[b.n:])
+	n, err := r.dec.Read(b.Mem[b.N:])
 	if r.opt.SpanSize > 0 {
-		r.sum.Write(b.mem[b.n : b.n+n])
+		r.sum.Write(b.Mem[b.N : b.N+n])
 	}
-	b.n += n
+	b.N += n
 	r.pos += int64(n)
 	switch {
 	case err == io.EOF:
@@ -221,53 +185,4 @@ func (r *Reader) endSpan() error {
 		return nil
 	}
 	return r.opt.OnSpan(r.span)
-}
-
-// Read implements io.Reader over Next.
-func (r *Reader) Read(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
-	if r.rest == nil {
-		b, err := r.Next()
-		if err != nil {
-			return 0, err
-		}
-		r.rest, r.restAt = b, 0
-	}
-	n := copy(p, r.rest.Bytes()[r.restAt:])
-	if r.restAt += n; r.restAt == r.rest.n {
-		r.rest.Release()
-		r.rest = nil
-	}
-	return n, nil
-}
-
-// WriteTo implements io.WriterTo over Next.
-func (r *Reader) WriteTo(w io.Writer) (int64, error) {
-	var total int64
-	for {
-		b, err := r.nextOrRest()
-		if err == io.EOF {
-			return total, nil
-		} else if err != nil {
-			return total, err
-		}
-		n, err := w.Write(b.Bytes()[r.restAt:])
-		r.restAt = 0
-		b.Release()
-		total += int64(n)
-		if err != nil {
-			return total, err
-		}
-	}
-}
-
-func (r *Reader) nextOrRest() (*Buffer, error) {
-	if b := r.rest; b != nil {
-		r.rest = nil
-		return b, nil
-	}
-	r.restAt = 0
-	return r.Next()
 }

@@ -300,26 +300,6 @@ func TestErrorsOfOthersPass(t *testing.T) {
 	}
 }
 
-func TestReadAndWriteToMix(t *testing.T) {
-	data := text(rand.New(rand.NewPCG(5, 6)), 1<<20)
-	zst := compress(t, data, true)
-	if err := iotest.TestReader(NewReader(bytes.NewReader(zst), Options{}), data); err != nil {
-		t.Error(err)
-	}
-	r := NewReader(bytes.NewReader(zst), Options{})
-	head := make([]byte, 300_001)
-	if _, err := io.ReadFull(r, head); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Next(); !errkind.Is(err, errkind.Internal) {
-		t.Error("Next after a partial Read: ", err)
-	}
-	var rest bytes.Buffer
-	if _, err := r.WriteTo(&rest); err != nil || !bytes.Equal(append(head, rest.Bytes()...), data) {
-		t.Error("rest differs: ", err)
-	}
-}
-
 func TestRandomStreams(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
