@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/tartest"
 	"github.com/peelfs/peelfs/layers/cachedir"
 )
 
@@ -180,5 +181,56 @@ func TestAFullDiskGetsRoomFromIdleLayers(t *testing.T) {
 	mustHave(t, l, files)
 	if data(0) == 0 || data(1) == 0 || data(2) != 0 {
 		t.Errorf("pinned %d, open %d, idle %d bytes", data(0), data(1), data(2))
+	}
+}
+
+// A layer that can only be decoded from its start, and is too large for memory, is
+// read by passes that keep a window of it.
+func TestALayerTooLargeForMemoryOnAFullDisk(t *testing.T) {
+	var text strings.Builder
+	for i := 0; text.Len() < 40<<20; i++ {
+		fmt.Fprintf(&text, "%x line %d\n", i*i*2654435761, i)
+	}
+	tar := tartest.Of(tartest.File("big", text.String()), tartest.File("small", "small"))
+	for name, blob := range map[string][]byte{"zstd": zst(tar)} {
+		t.Run(name, func(t *testing.T) {
+			dir := smallDisk(t, "24m")
+			s := openTestStore(t, dir, Options{})
+			src, b := sourceOf(tar, blob)
+			l := s.Layer(src)
+			mustHave(t, l, map[string]string{"big": text.String(), "small": "small"})
+			if n := b.requests.Load(); n > 12 {
+				t.Errorf("%d passes", n)
+			}
+			x, err := l.Index(t.Context())
+			must(t, err)
+			if x.Spans() != 1 {
+				t.Errorf("%d spans; this is a test of one", x.Spans())
+			}
+			id, _ := x.Find(0, "big")
+			p := make([]byte, 1000)
+			for _, off := range []int64{8<<20 - 512 - 500, 30 << 20, 100, 16 << 20} { // across windows, and back
+				_, err := l.ReadAt(t.Context(), id, p, off)
+				must(t, err)
+				if string(p) != text.String()[off:][:len(p)] {
+					t.Errorf("wrong bytes at %d", off)
+				}
+			}
+			if err := l.Fill(t.Context()); !errkind.Is(err, errkind.LocalFull) {
+				t.Errorf("Fill: %v", err)
+			}
+			if n := stat(l.current.Load().Dir).data; n > 1<<20 {
+				t.Errorf("%d bytes of a span that is not kept are on the disk", n)
+			}
+			must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=90m"))
+			mustHave(t, l, map[string]string{"small": "small"})
+			must(t, l.Fill(t.Context()))
+			if st := l.Status(); st.State != Complete {
+				t.Errorf("with room again: %v", st.State)
+			}
+			if p := verifyAll(t, s); len(p) > 0 {
+				t.Error(p)
+			}
+		})
 	}
 }

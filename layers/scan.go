@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"path/filepath"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 
@@ -207,8 +206,7 @@ func (d *passData) discard() {
 }
 
 // keep decides whether the bytes of the layer, which was read whole, are kept. If
-// they cannot be, its index alone serves reads, span by span; not so where a span is
-// too large for that.
+// the disk has no room for them, its index alone serves reads.
 func (d *passData) keep(read *stream.Layer) (*tempFile, error) {
 	if d == nil {
 		return nil, nil
@@ -218,7 +216,7 @@ func (d *passData) keep(read *stream.Layer) (*tempFile, error) {
 		return d.file, nil
 	}
 	d.file.discard()
-	if cachedir.IsFull(err) && !slices.ContainsFunc(read.Spans, opened.TooLarge) {
+	if cachedir.IsFull(err) {
 		return nil, nil
 	}
 	return nil, cachedir.WriteError(err)

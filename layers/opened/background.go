@@ -74,10 +74,10 @@ func (l *Layer) Background(ctx context.Context, n int) error {
 // bring is ensure for nobody who waits.
 func (l *Layer) bring(ctx context.Context, first, last int) error {
 	for i := first; i < last; i++ {
-		if l.here(i) {
+		if l.here(i, 0) {
 			continue
 		}
-		if _, err := l.fetching(ctx, i, last).Wait(ctx); err != nil {
+		if _, err := l.fetching(ctx, i, last, 0).Wait(ctx); err != nil {
 			return err
 		}
 	}

@@ -22,6 +22,30 @@ type Memcache struct {
 type memkey struct {
 	of   *Layer
 	span int
+	part int64 // of a span that is too large: the number of the window; else 0
+}
+
+// window is how much of a span that is too large for memory is kept there when the
+// disk has no room for it, in bytes, and what the bounds of these parts are
+// multiples of.
+const window = 8 << 20
+
+// keyOf is the key of what holds byte off of the address space, which is of span i
+// or before it.
+func (l *Layer) keyOf(i int, off int64) (k memkey, at int64) {
+	s := l.Index.Span(i)
+	if !TooLarge(s) {
+		return memkey{l, i, 0}, s.Out
+	}
+	part := max(off, s.Out) / window
+	return memkey{l, i, part}, max(part*window, s.Out)
+}
+
+// inMemory returns the bytes of span i, or of the window of it that byte off lies
+// in, and where they begin; nil if they are not in memory.
+func (l *Layer) inMemory(i int, off int64) (b []byte, at int64) {
+	k, at := l.keyOf(i, off)
+	return l.host.Memory.get(k), at
 }
 
 type memspan struct {

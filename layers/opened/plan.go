@@ -24,13 +24,14 @@ func TooLarge(s index.Span) bool { return s.OutLen > maxMemory || s.InLen > maxM
 
 // ensure sees to it that each span first <= i < last was on disk or in memory at
 // some time during the call.
-func (l *Layer) ensure(ctx context.Context, first, last int) error {
+// Of spans that are too large for memory that holds for the window at off.
+func (l *Layer) ensure(ctx context.Context, first, last int, off int64) error {
 	for i := first; i < last; i++ {
-		if l.here(i) {
+		if l.here(i, off) {
 			continue
 		}
 		from := time.Now()
-		if err := l.wait(ctx, l.fetching(ctx, i, last)); err != nil {
+		if err := l.wait(ctx, l.fetching(ctx, i, last, off)); err != nil {
 			return err
 		}
 		l.NoteWait(ctx, time.Since(from))
@@ -38,15 +39,19 @@ func (l *Layer) ensure(ctx context.Context, first, last int) error {
 	return nil
 }
 
-// here reports whether span i is on disk or in memory.
-func (l *Layer) here(i int) bool {
-	return l.Data.Has(i) || l.host.Memory.get(memkey{l, i}) != nil
+// here reports whether span i is on disk or, as far as byte off needs it, in memory.
+func (l *Layer) here(i int, off int64) bool {
+	if l.Data.Has(i) {
+		return true
+	}
+	b, _ := l.inMemory(i, off)
+	return b != nil
 }
 
 // fetching is the flight that brings span i; it is started if there is none,
 // together with those of the missing spans up to last that follow it, and with
 // what is read ahead.
-func (l *Layer) fetching(ctx context.Context, i, last int) *pending {
+func (l *Layer) fetching(ctx context.Context, i, last int, off int64) *pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f, mine := l.mu.spans.Join(i)
@@ -54,6 +59,7 @@ func (l *Layer) fetching(ctx context.Context, i, last int) *pending {
 		return f
 	}
 	r := l.plan(i, last)
+	r.off = off
 	for _, j := range r.spans {
 		r.flights[j] = f
 		if j != i {
@@ -72,6 +78,7 @@ type request struct {
 	spans   []int // ascending, in the address space and in the blob
 	flights map[int]*pending
 	held    map[int]*spanfile.Held // locks of spans that have not landed
+	off     int64                  // of the address space, where the demand begins
 	guessed []int                  // those of spans that nobody demanded
 	end     int64                  // of the last span in the blob
 	size    int64                  // bytes of the blob
@@ -130,7 +137,7 @@ func (l *Layer) plan(i, last int) *request {
 	from, to := l.reach(i, last)
 	for j := from; j < to; j++ {
 		s := l.Index.Span(j)
-		if j != i && (TooLarge(s) || l.here(j) || l.mu.spans.Has(j)) {
+		if j != i && (TooLarge(s) || l.here(j, 0) || l.mu.spans.Has(j)) {
 			continue
 		}
 		if !r.takes(s) {

@@ -53,11 +53,19 @@ func (l *Layer) readSparse(ctx context.Context, extents []index.Extent, p []byte
 // were dropped under it. Each time around all of them were present.
 const maxRereads = 50
 
-// readSpace fills p with the bytes at off of the address space.
+// readSpace fills p with the bytes at off of the address space, window by window.
 func (l *Layer) readSpace(ctx context.Context, p []byte, off int64) error {
-	if len(p) == 0 {
-		return nil
+	for len(p) > 0 {
+		n := min(int64(len(p)), window-off%window)
+		if err := l.readWindow(ctx, p[:n], off); err != nil {
+			return err
+		}
+		p, off = p[n:], off+n
 	}
+	return nil
+}
+
+func (l *Layer) readWindow(ctx context.Context, p []byte, off int64) error {
 	first, last := l.Index.SpansOf(off, int64(len(p)))
 	if first >= last {
 		return errkind.New(errkind.Corrupt, "the index has no span for byte %d", off)
@@ -70,7 +78,7 @@ func (l *Layer) readSpace(ctx context.Context, p []byte, off int64) error {
 		if ok {
 			return nil
 		}
-		if err := l.ensure(ctx, first, last); err != nil {
+		if err := l.ensure(ctx, first, last, off); err != nil {
 			return err
 		}
 		if l.readMixed(p, off, first, last) {
@@ -87,8 +95,8 @@ func (l *Layer) readMixed(p []byte, off int64, first, last int) bool {
 		s := l.Index.Span(i)
 		from, to := max(off, s.Out), min(off+int64(len(p)), s.Out+s.OutLen)
 		part := p[from-off : to-off]
-		if held := l.host.Memory.get(memkey{l, i}); held != nil {
-			copy(part, held[from-s.Out:])
+		if held, at := l.inMemory(i, off); held != nil {
+			copy(part, held[from-at:])
 		} else if ok, err := l.Data.ReadPresent(part, from, i, i); !ok || err != nil {
 			return false
 		}

@@ -200,7 +200,7 @@ func (l *Layer) widen(r *request, spans []int) (more []int) {
 			end = max(end, s.In+s.InLen)
 			continue
 		}
-		if TooLarge(s) || l.here(j) || l.mu.spans.Has(j) {
+		if TooLarge(s) || l.here(j, 0) || l.mu.spans.Has(j) {
 			continue
 		}
 		if n, err := r.lock([]int{j}); n == 0 || err != nil {
@@ -283,7 +283,7 @@ func (t *transferer) store(i int, s index.Span, out []byte) error {
 		}
 		l.cannotKeep(cachedir.WriteError(err))
 	}
-	l.host.Memory.put(memkey{l, i}, out)
+	l.host.Memory.put(memkey{l, i, 0}, out)
 	return nil
 }
 

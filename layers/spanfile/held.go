@@ -171,6 +171,14 @@ func (h *Held) Drop() {
 	st.epoch().Add(1)
 }
 
+// Discard is Drop, and frees what the span takes on the disk.
+func (h *Held) Discard() {
+	h.Drop()
+	if h.f != nil && !h.f.IsNowhere() {
+		h.f.punch(h.i, h.i+1)
+	}
+}
+
 // maxRun bounds the spans that are locked at once to be dropped.
 const maxRun = 512
 
