@@ -30,7 +30,8 @@ type RetryPolicy = retry.Policy
 type Config struct {
 	CacheDir    string        // manifests and configurations are kept in its blobs/ALG/HEX, verified; "" keeps nothing
 	PlainHTTP   bool          // speak http with every registry; loopback ones are spoken to by http anyway
-	InsecureTLS bool          // accept any certificate
+	HTTPS       bool          // speak https with loopback registries too
+	InsecureTLS bool          // accept any certificate, and redirects to http
 	CAFile      string        // PEM file of further authorities
 	Creds       string        // user:password, before all other sources
 	AuthFile    string        // a file as docker and podman write it, before all but Creds
@@ -92,17 +93,17 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	net, err := transport.New(transport.Options{PlainHTTP: cfg.PlainHTTP, InsecureTLS: cfg.InsecureTLS, CAFile: cfg.CAFile,
+	net, err := transport.New(transport.Options{PlainHTTP: cfg.PlainHTTP, HTTPS: cfg.HTTPS, InsecureTLS: cfg.InsecureTLS, CAFile: cfg.CAFile,
 		UserAgent: cfg.UserAgent, IOTimeout: cfg.IOTimeout, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	find, err := login.NewFinder(login.Options{Creds: cfg.Creds, AuthFile: cfg.AuthFile, Anonymous: cfg.Anonymous})
+	find, err := login.NewFinder(login.Options{Creds: cfg.Creds, AuthFile: cfg.AuthFile, Anonymous: cfg.Anonymous, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, log: cfg.Logger, net: net, find: find, cache: blobcache.New(cfg.CacheDir),
-		shared: &registry.Shared{Transport: net, Credentials: find, Policy: cfg.Retry}}
+		shared: &registry.Shared{Transport: net, Credentials: find, Policy: cfg.Retry, Logger: cfg.Logger}}
 	c.mu.repos = map[string]*registry.Repository{}
 	c.mu.files = map[string]*tarfile.File{}
 	return c, nil

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/peelfs/peelfs/fetch/image"
+	"github.com/peelfs/peelfs/fetch/login"
 	"github.com/peelfs/peelfs/fetch/registryv1"
 	"github.com/peelfs/peelfs/fetch/schema1"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -49,7 +50,7 @@ func (c *Client) sessionV1(ref Reference) (*registryv1.Session, error) {
 		Host: ref.Domain(), Repository: ref.Repository(), Network: c.net, UserAgent: c.cfg.UserAgent, Logger: c.log,
 		Credentials: func(ctx context.Context) (string, string, string, error) {
 			cred, source, err := c.find.Find(ctx, ref.Domain(), ref.Repository())
-			return cred.Username, cred.Password, source, err
+			return cred.Username, cred.Password, login.Describe(cred, source), err
 		},
 		Policy: c.cfg.Retry, Retried: c.shared.Retried,
 	})

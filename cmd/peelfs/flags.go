@@ -74,14 +74,23 @@ type registryFlags struct {
 	anonymous             bool
 	soci                  string
 	ioTimeout             time.Duration
+
+	set *pflag.FlagSet // that has them: it knows which were given
+}
+
+// https reports whether the user demands TLS of every registry, this machine's
+// included, by giving one of two defaults.
+func (r *registryFlags) https() bool {
+	return r.set != nil && (r.set.Changed("plain-http") && !r.plainHTTP || r.set.Changed("tls-verify") && r.tlsVerify && !r.plainHTTP)
 }
 
 func (r *registryFlags) define(f *pflag.FlagSet) {
 	f.SortFlags = false
+	r.set = f
 	f.StringVar(&r.platform, "platform", "", "os/arch[/variant] of the image (default this machine's)")
 	f.StringVar(&r.pull, "pull", "auto", "ask the registry what the name means: auto|always|missing|never")
-	f.BoolVar(&r.plainHTTP, "plain-http", false, "speak http with the registry (loopback needs no flag)")
-	f.BoolVar(&r.tlsVerify, "tls-verify", true, "check the registry's certificate")
+	f.BoolVar(&r.plainHTTP, "plain-http", false, "speak http with the registry (loopback needs no flag; =false demands https of it too)")
+	f.BoolVar(&r.tlsVerify, "tls-verify", true, "check the registry's certificate; =false also follows redirects to http")
 	f.StringVar(&r.caFile, "ca-file", "", "PEM file of further certificate authorities")
 	f.StringVar(&r.creds, "creds", "", "user:password for the registry")
 	f.StringVar(&r.authFile, "authfile", "", "credentials as docker and podman write them")

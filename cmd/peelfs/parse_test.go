@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"io"
+	"log"
 	"strings"
 	"testing"
 
+	"github.com/spf13/pflag"
 	"pgregory.net/rapid"
 
 	"github.com/peelfs/peelfs/fetch"
@@ -122,5 +126,35 @@ func TestShorten(t *testing.T) {
 	}
 	if shorten(long, true) != long {
 		t.Error("cut though it should not be")
+	}
+}
+
+// What net/http has to say of servers goes to the log and not to the terminal.
+func TestNoLinesOfLibraries(t *testing.T) {
+	var raw, errs bytes.Buffer
+	was := log.Writer()
+	t.Cleanup(func() { log.SetOutput(was) })
+	log.SetOutput(&raw)
+	if code := newApp(nil, io.Discard, &errs, func(string) string { return "" }).run([]string{"version"}); code != 0 {
+		t.Fatal(code, errs.String())
+	}
+	log.Print("Unsolicited response received on idle HTTP channel")
+	if raw.Len() > 0 || errs.Len() > 0 {
+		t.Errorf("%q, %q", &raw, &errs)
+	}
+}
+
+// Loopback registries are asked for TLS when one of two defaults is given.
+func TestDemandOfTLS(t *testing.T) {
+	for args, want := range map[string]bool{
+		"": false, "--plain-http": false, "--plain-http=false": true, "--tls-verify": true, "--tls-verify=true": true,
+		"--tls-verify=false": false, "--plain-http --tls-verify=true": false,
+	} {
+		var f registryFlags
+		set := pflag.NewFlagSet("", pflag.ContinueOnError)
+		f.define(set)
+		if err := set.Parse(strings.Fields(args)); err != nil || f.https() != want {
+			t.Errorf("%q: %v, %v", args, f.https(), err)
+		}
 	}
 }

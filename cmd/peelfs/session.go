@@ -81,7 +81,7 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 	}
 	// A read must outlive an attempt of the client, or there is only one.
 	config := fetch.Config{
-		CacheDir: dir, PlainHTTP: f.plainHTTP, InsecureTLS: !f.tlsVerify, CAFile: f.caFile,
+		CacheDir: dir, PlainHTTP: f.plainHTTP, HTTPS: f.https(), InsecureTLS: !f.tlsVerify, CAFile: f.caFile,
 		Creds: f.creds, AuthFile: f.authFile, Anonymous: f.anonymous,
 		RegistryAPI: f.registryAPI, SOCI: f.soci, IOTimeout: f.ioTimeout / 2, UserAgent: "peelfs/" + version, Logger: a.log,
 	}

@@ -15,8 +15,6 @@ import (
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
-const maxRedirects = 10
-
 // Client sends requests to one repository of one registry, logging in when it is
 // asked to. It is safe for concurrent use.
 //
@@ -33,65 +31,61 @@ type Client struct {
 	mu struct {
 		sync.Mutex
 		used string // words for the last credential and where it came from
+		open bool   // the registry lets strangers in at its front door
 	}
 }
 
 // Push is what a Client asks to be allowed beside reading.
 const Push = auth.ActionPush
 
+// Network is the way to registries and token servers.
+type Network interface {
+	http.RoundTripper
+	CheckRedirect(req *http.Request, via []*http.Request) error
+}
+
 // NewClient makes a Client for the repository that users call domain/repository
 // and whose API is at host. It asks for leave to read, and for more.
-func NewClient(rt http.RoundTripper, find *Finder, domain, host, repository string, more ...string) *Client {
+func NewClient(net Network, find *Finder, domain, host, repository string, more ...string) *Client {
 	c := &Client{host: host, scope: auth.ScopeRepository(repository, append(more, auth.ActionPull)...), tokens: newTokens()}
 	c.mu.used = "no credentials"
 	c.auth = &auth.Client{
-		Client:   &http.Client{Transport: &negotiator{rt}, CheckRedirect: checkRedirect},
+		Client:   &http.Client{Transport: &negotiator{net}, CheckRedirect: net.CheckRedirect},
 		Cache:    c.tokens,
 		ClientID: "peelfs",
 		Credential: func(ctx context.Context, _ string) (Credential, error) {
 			cred, source, err := find.Find(ctx, domain, repository)
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.mu.used = describe(cred, source)
+			c.mu.used = Describe(cred, source)
 			return cred, err
 		},
 	}
 	return c
 }
 
-// checkRedirect refuses the step from https to http: what is fetched is verified,
-// but who fetches it is nobody's business.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
-		return errkind.New(errkind.Unavailable, "more than %d redirects", maxRedirects)
-	}
-	last := via[len(via)-1].URL
-	if last.Scheme == "https" && req.URL.Scheme != "https" {
-		return errkind.New(errkind.Denied, "%s redirects to %s, which is not encrypted", last.Host, req.URL.Host)
-	}
-	if !transport.SameOrigin(via[0].URL, req.URL) {
-		req.Header.Del("Authorization")
-		req.Header.Del("Cookie")
-		req.Header.Del("Referer")
-	}
-	return nil
-}
-
 // Do sends req, whose body, if it has one, can be had again (GetBody). A 401 or
-// 403 leads to one fresh login and one fresh start at the registry; what is
-// answered then is the answer, of whatever status. An error is classified and
-// free of secrets.
+// 403 leads to one fresh login and one fresh start at the registry; so does a 404
+// of a registry that says only at /v2/ that it wants a login. What is answered then
+// is the answer, of whatever status. An error is classified and free of secrets.
 func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	ctx := auth.WithScopesForHost(req.Context(), c.host, c.scope)
 	resp, err := c.auth.Do(req.WithContext(ctx))
-	if err != nil || !refused(resp) {
-		return resp, c.explain(err, req.URL)
+	if err != nil {
+		return nil, c.explain(err, req.URL)
 	}
-	if resp.StatusCode == http.StatusUnauthorized && transport.SameOrigin(req.URL, resp.Request.URL) {
+	atRegistry := transport.SameOrigin(req.URL, resp.Request.URL)
+	switch {
+	case (refused(resp) || resp.StatusCode == http.StatusNotFound) && atRegistry && !c.tokens.loggedIn():
+		if !c.knock(ctx, req.URL) {
+			return resp, nil
+		}
+	case !refused(resp), resp.StatusCode == http.StatusUnauthorized && atRegistry:
 		return resp, nil // the login was fresh
+	default:
+		c.tokens.forget()
 	}
 	resp.Body.Close()
-	c.tokens.forget()
 	if req.GetBody != nil {
 		if req.Body, err = req.GetBody(); err != nil {
 			return nil, errkind.Wrap(errkind.Internal, err)
@@ -99,6 +93,32 @@ func (c *Client) Do(req *http.Request) (*http.Response, error) {
 	}
 	resp, err = c.auth.Do(req.WithContext(ctx))
 	return resp, c.explain(err, req.URL)
+}
+
+// knock asks the registry at u for its front door, which may demand a login where
+// other routes only deny that there is anything. It reports whether one was made.
+// A registry that lets strangers in there is not asked again.
+func (c *Client) knock(ctx context.Context, u *url.URL) bool {
+	c.mu.Lock()
+	open := c.mu.open
+	c.mu.Unlock()
+	if open {
+		return false
+	}
+	door := &url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/v2/"}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, door.String(), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := c.auth.Do(req)
+	if err != nil {
+		return false // whoever asked has an answer already
+	}
+	resp.Body.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.open = !c.tokens.loggedIn() && !refused(resp)
+	return c.tokens.loggedIn()
 }
 
 func refused(resp *http.Response) bool {
@@ -118,7 +138,10 @@ func (c *Client) explain(err error, u *url.URL) error {
 		return nil
 	}
 	var refusal *errcode.ErrorResponse
+	var typed *errkind.Error
 	switch {
+	case errors.As(err, &typed):
+		return typed // less what others have put around it: methods and addresses
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return Denied(u.Host, c.Source(), "it wants a user and a password")
 	case errors.As(err, &refusal):

@@ -14,9 +14,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"oras.land/oras-go/v2/registry/remote/auth"
@@ -41,10 +43,18 @@ type Options struct {
 	AuthFile  string              // before all but Creds; it must exist
 	Anonymous bool                // look nowhere
 	Getenv    func(string) string // nil for os.Getenv
+	Logger    *slog.Logger        // for helpers that do not work; nil discards
 }
 
 // Finder looks credentials up. It is safe for concurrent use.
-type Finder struct{ opt Options }
+type Finder struct {
+	opt Options
+
+	mu struct {
+		sync.Mutex
+		warned map[string]bool // helpers that were said not to work
+	}
+}
 
 // NewFinder checks opt; the error is of kind Invalid.
 func NewFinder(opt Options) (*Finder, error) {
@@ -55,12 +65,19 @@ func NewFinder(opt Options) (*Finder, error) {
 		return nil, errkind.WithHint(errkind.New(errkind.Invalid, "the credentials given have no password"),
 			"write them as USER:PASSWORD")
 	}
-	return &Finder{opt}, nil
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	f := &Finder{opt: opt}
+	f.mu.warned = map[string]bool{}
+	return f, nil
 }
 
 // Find returns the credential for a repository of a registry, named as users
 // name it (docker.io), and words that say where it is from. Without one the
-// credential is empty and the source says so.
+// credential is empty and the source says so. A helper that does not work is told
+// about once and passed over: what is public needs no credential, and where one is
+// needed the source names the helper.
 func (f *Finder) Find(ctx context.Context, domain, repository string) (Credential, string, error) {
 	if f.opt.Anonymous {
 		return Credential{}, "anonymous, as asked", nil
@@ -68,6 +85,7 @@ func (f *Finder) Find(ctx context.Context, domain, repository string) (Credentia
 	if user, password, ok := strings.Cut(f.opt.Creds, ":"); ok {
 		return Credential{Username: user, Password: password}, "--creds", nil
 	}
+	var failed []string
 	for _, src := range f.sources() {
 		conf, err := src.read()
 		if errors.Is(err, fs.ErrNotExist) && !src.required {
@@ -76,12 +94,30 @@ func (f *Finder) Find(ctx context.Context, domain, repository string) (Credentia
 		if err != nil {
 			return Credential{}, src.name, errkind.New(errkind.Invalid, "credentials from %s: %w", src.name, err)
 		}
-		cred, where, err := conf.find(ctx, domain, repository)
-		if err != nil || cred != (Credential{}) {
-			return cred, src.name + where, err
+		found, err := conf.find(ctx, domain, repository)
+		if err != nil {
+			return Credential{}, src.name, err
+		}
+		if found.broken != nil {
+			failed = append(failed, found.broken.Error())
+			f.warn(found.helper, src.name, found.broken)
+		}
+		if found.cred != (Credential{}) {
+			return found.cred, src.name + found.where(), nil
 		}
 	}
-	return Credential{}, "none found", nil
+	return Credential{}, strings.Join(append([]string{"none found"}, failed...), "; "), nil
+}
+
+// warn says once that a helper does not work.
+func (f *Finder) warn(helper, file string, err error) {
+	f.mu.Lock()
+	said := f.mu.warned[helper]
+	f.mu.warned[helper] = true
+	f.mu.Unlock()
+	if !said {
+		f.opt.Logger.Warn("a credential helper does not work: going on without it", "file", file, "reason", err)
+	}
 }
 
 // source is one place that holds a file of credentials.
@@ -181,34 +217,60 @@ func parseConfig(text []byte, legacy bool) (*config, error) {
 	return &c, nil
 }
 
-// find asks the helper that is responsible, and only it; then the entries.
-func (c *config) find(ctx context.Context, domain, repository string) (Credential, string, error) {
-	helper := c.CredHelpers[domain]
-	if helper == "" {
-		helper = c.CredsStore
+// answer is what one file has for a registry.
+type answer struct {
+	cred   Credential
+	helper string // the one that is responsible; "" if none is
+	broken error  // why the helper gave nothing
+}
+
+// where says which part of the file the credential is from.
+func (a answer) where() string {
+	if a.helper == "" || a.broken != nil {
+		return ""
 	}
-	if helper != "" {
-		cred, err := askHelper(ctx, helper, domain)
-		where := ", helper docker-credential-" + helper
-		if err != nil || cred != (Credential{}) {
-			return cred, where, err
+	return ", helper docker-credential-" + a.helper
+}
+
+// find asks the helper that is responsible, and then, if that has nothing, the
+// entries.
+func (c *config) find(ctx context.Context, domain, repository string) (answer, error) {
+	a := answer{helper: c.CredHelpers[domain]}
+	if a.helper == "" {
+		a.helper = c.CredsStore
+	}
+	if a.helper != "" {
+		if strings.ContainsAny(a.helper, "/\\") {
+			return answer{}, errkind.New(errkind.Invalid, "credential helper %q is not a name", a.helper)
+		}
+		a.cred, a.broken = askHelper(ctx, a.helper, domain)
+		if ctx.Err() != nil {
+			return answer{}, context.Cause(ctx)
+		}
+		if a.cred != (Credential{}) {
+			return a, nil
 		}
 	}
 	e, ok := c.match(domain, repository)
 	if !ok {
-		return Credential{}, "", nil
+		return a, nil
 	}
 	cred, err := e.credential()
 	if err != nil {
-		err = errkind.New(errkind.Invalid, "credentials for %s: %w", domain, err)
+		return answer{}, errkind.New(errkind.Invalid, "credentials for %s: %w", domain, err)
 	}
-	return cred, "", err
+	if cred != (Credential{}) {
+		a = answer{cred: cred, broken: a.broken, helper: a.helper}
+		if a.broken == nil {
+			a.helper = ""
+		}
+	}
+	return a, nil
 }
 
+// askHelper runs docker-credential-HELPER. One that knows no credential gives an
+// empty one.
 func askHelper(ctx context.Context, helper, domain string) (Credential, error) {
-	if strings.ContainsAny(helper, "/\\") {
-		return Credential{}, errkind.New(errkind.Invalid, "credential helper %q is not a name", helper)
-	}
 	ctx, cancel := context.WithTimeout(ctx, helperTimeout)
 	defer cancel()
 	key := domain
@@ -217,9 +279,7 @@ func askHelper(ctx context.Context, helper, domain string) (Credential, error) {
 	}
 	cred, err := credentials.NewNativeStore(helper).Get(ctx, key)
 	if err != nil {
-		return Credential{}, errkind.WithHint(
-			errkind.New(errkind.Denied, "docker-credential-%s: %w", helper, err),
-			"see that the helper works, or pass --creds or --anonymous")
+		return Credential{}, fmt.Errorf("docker-credential-%s: %w", helper, err)
 	}
 	return cred, nil
 }
@@ -289,8 +349,8 @@ func (e entry) credential() (Credential, error) {
 	return cred, nil
 }
 
-// describe is how an error names the source of a credential.
-func describe(cred Credential, source string) string {
+// Describe is how an error names the source of a credential.
+func Describe(cred Credential, source string) string {
 	if cred == (Credential{}) {
 		return "no credentials (" + source + ")"
 	}

@@ -25,7 +25,7 @@ func TestChallenges(t *testing.T) {
 		{[]string{`Negotiate`}, ``},
 		{nil, ``},
 	} {
-		if got := choose(c.lines); got != c.want {
+		if got, _ := choose(c.lines); got != c.want {
 			t.Errorf("%q gave %q, want %q", c.lines, got, c.want)
 		}
 	}
@@ -35,7 +35,7 @@ func FuzzChallenges(f *testing.F) {
 	f.Add(`Bearer realm="a,b",scope="\"", Basic realm=x`)
 	f.Add(`,,= ="`)
 	f.Fuzz(func(t *testing.T, line string) {
-		got := choose([]string{line})
+		got, _ := choose([]string{line})
 		if got == "" {
 			return
 		}

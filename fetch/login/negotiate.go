@@ -6,7 +6,12 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+
+	"github.com/peelfs/peelfs/fetch/transport"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
+	"github.com/peelfs/peelfs/internal/errkind"
 )
 
 const maxTokenResponse = 128 << 10
@@ -23,11 +28,39 @@ func (n *negotiator) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
-	if best := choose(resp.Header.Values("WWW-Authenticate")); best != "" {
-		resp.Header = resp.Header.Clone()
-		resp.Header.Set("WWW-Authenticate", best)
+	best, realm := choose(resp.Header.Values("WWW-Authenticate"))
+	if best == "" {
+		return resp, nil
 	}
+	if isBearer(best) && !isAddress(realm) {
+		resp.Body.Close()
+		return nil, retry.Final(errkind.New(errkind.Unavailable, "%s wants a token but does not say from where: its challenge is %q", req.URL.Host, short(best)))
+	}
+	resp.Header = resp.Header.Clone()
+	resp.Header.Set("WWW-Authenticate", best)
 	return resp, nil
+}
+
+func isBearer(challenge string) bool {
+	scheme, _, _ := strings.Cut(challenge, " ")
+	return strings.EqualFold(scheme, "bearer")
+}
+
+// isAddress reports whether a token server can be asked at s.
+func isAddress(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
+// short is a text of a server, made fit for a message.
+func short(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+	return transport.Redact(s[:min(len(s), 200)])
 }
 
 // token sends a request to a token server, notes how long the token lives, and
@@ -53,7 +86,10 @@ func (n *negotiator) token(req *http.Request, g *grant) (*http.Response, error) 
 	if err == nil && resp.StatusCode == http.StatusOK {
 		err = note(resp, g)
 	}
-	return resp, err
+	if err != nil {
+		return nil, err // with an answer beside it net/http would complain on stderr
+	}
+	return resp, nil
 }
 
 // refusesPOST: 404 from GCR, 401 from Artifactory, 400 from ACR, 405 from the rest.
@@ -91,30 +127,42 @@ func asGET(req *http.Request, form []byte) *http.Request {
 }
 
 // note reads the life of the token, makes "token" and "access_token" the same,
-// and gives the body back.
+// and gives the body back. An answer without a token is an error that no other
+// attempt will mend.
 func note(resp *http.Response, g *grant) error {
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxTokenResponse))
-	resp.Body.Close()
+	text, err := transport.ReadDocument(resp, maxTokenResponse, nil)
 	if err != nil {
 		return err
 	}
-	resp.Body = io.NopCloser(bytes.NewReader(text))
 	var reply struct {
-		Token       string  `json:"token"`
-		AccessToken string  `json:"access_token"`
-		ExpiresIn   float64 `json:"expires_in"`
+		Token       string          `json:"token"`
+		AccessToken string          `json:"access_token"`
+		ExpiresIn   json.RawMessage `json:"expires_in"`
 	}
-	if json.Unmarshal(text, &reply) != nil {
-		return nil // the caller finds the words for it
-	}
-	g.life = lifeOf(int64(reply.ExpiresIn))
+	err = json.Unmarshal(text, &reply)
 	if reply.AccessToken == "" {
 		reply.AccessToken = reply.Token
 	}
-	if out, err := json.Marshal(reply); err == nil {
-		resp.Body = io.NopCloser(bytes.NewReader(out))
+	if err != nil || reply.AccessToken == "" {
+		return retry.Final(errkind.WithHint(errkind.New(errkind.Unavailable, "the token server %s has answered without a token", resp.Request.URL.Host),
+			"this is for those to mend who run the registry; check its name too"))
 	}
+	g.life = lifeOf(seconds(reply.ExpiresIn))
+	out, err := json.Marshal(map[string]string{"token": reply.AccessToken, "access_token": reply.AccessToken})
+	if err != nil {
+		return err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(out))
 	return nil
+}
+
+// seconds reads a number, which some servers put in quotes; 0 if it is none.
+func seconds(raw json.RawMessage) int64 {
+	f, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
+	if err != nil || f != f {
+		return 0
+	}
+	return int64(max(-1, min(f, 1<<31)))
 }
 
 // Challenge is one demand of a WWW-Authenticate header (RFC 9110, 11.6.1).
@@ -123,22 +171,46 @@ type challenge struct {
 	params []string // "name=value" as quoted in the header
 }
 
-// choose finds the challenge to follow among those of all header lines: Bearer
-// before Basic. It is "" if neither is there.
-func choose(lines []string) string {
-	var basic string
+// choose finds the challenge to follow among those of all header lines, and its
+// realm: Bearer before Basic. It is "" if neither is there.
+func choose(lines []string) (text, realm string) {
 	for _, line := range lines {
 		for _, c := range parseChallenges(line) {
-			text := strings.TrimSpace(c.scheme + " " + strings.Join(c.params, ","))
+			whole := strings.TrimSpace(c.scheme + " " + strings.Join(c.params, ","))
 			switch strings.ToLower(c.scheme) {
 			case "bearer":
-				return text
+				return whole, c.param("realm")
 			case "basic":
-				basic = text
+				text, realm = whole, c.param("realm")
 			}
 		}
 	}
-	return basic
+	return text, realm
+}
+
+// param is the value of a parameter without its quotes; "" if it is not there.
+func (c challenge) param(name string) string {
+	for _, p := range c.params {
+		if n, value, _ := strings.Cut(p, "="); n == name {
+			if s, ok := strings.CutPrefix(value, `"`); ok {
+				return unquote(strings.TrimSuffix(s, `"`))
+			}
+			return value
+		}
+	}
+	return ""
+}
+
+// unquote undoes the escapes of a quoted string.
+func unquote(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // parseChallenges splits one header line. Commas separate both challenges and

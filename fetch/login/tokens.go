@@ -97,6 +97,13 @@ func (t *tokens) login(ctx context.Context, scheme auth.Scheme, fetch func(conte
 	return token, nil
 }
 
+// loggedIn reports whether there is a token that is not old.
+func (t *tokens) loggedIn() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mu.token != "" && (t.mu.until.IsZero() || t.now().Before(t.mu.until))
+}
+
 // forget drops what is kept, because a server did not like it.
 func (t *tokens) forget() {
 	t.mu.Lock()

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"maps"
@@ -14,6 +15,7 @@ import (
 	"github.com/peelfs/peelfs/fetch/image"
 	"github.com/peelfs/peelfs/fetch/transport"
 	"github.com/peelfs/peelfs/fetch/transport/ranges"
+	"github.com/peelfs/peelfs/fetch/transport/retry"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
@@ -23,27 +25,28 @@ type blob struct {
 	d    ocispec.Descriptor
 	size int64 // -1 if unknown
 
-	// places are where the blob may be: the registry, then the URLs of a foreign
-	// layer. at is the one that had it.
+	// places are where the blob may be: the registry, then the URLs of its
+	// descriptor. at is the one that had it last.
 	places []*url.URL
 	at     atomic.Int32
 }
 
 // Blob is the way to a layer's bytes. A descriptor whose Size is negative has an
-// unknown size. URLs are followed for foreign layers only, after the registry
-// said that it has no such blob.
+// unknown size. URLs of the descriptor are asked, one after the other, where the
+// registry, or the one before, fails in whatever way.
 func (r *Repository) Blob(d ocispec.Descriptor) image.Blob {
 	b := &blob{repo: r, d: d, size: max(d.Size, -1)}
 	b.places = []*url.URL{r.url("blobs/" + d.Digest.String())}
-	if strings.Contains(d.MediaType, "foreign") || strings.Contains(d.MediaType, "nondistributable") {
-		for _, s := range d.URLs {
-			if u, err := url.Parse(s); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
-				b.places = append(b.places, u)
-			}
+	for _, s := range d.URLs[:min(len(d.URLs), maxURLs)] {
+		if u, err := url.Parse(s); err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" {
+			b.places = append(b.places, u)
 		}
 	}
 	return b
 }
+
+// maxURLs is how many URLs of a descriptor are asked at most.
+const maxURLs = 16
 
 // Size implements image.Blob.
 func (b *blob) Size() (int64, bool) { return max(b.size, 0), b.size >= 0 }
@@ -96,14 +99,51 @@ func (b *blob) bounds(off, n int64) (int64, error) {
 	return off + n, nil
 }
 
-// open asks once for [off, end); end < 0 is all there is. The part may begin at
-// 0 instead, when the server ignores ranges, and may end early.
+// open asks each place once for [off, end), from the one on that had the blob
+// last, until one gives it; end < 0 is all there is. The part may begin at 0
+// instead, when the server ignores ranges, and may end early.
 func (b *blob) open(ctx context.Context, off, end int64) (*ranges.Part, error) {
+	first := int(b.at.Load())
+	var worst error
+	for i := range b.places {
+		place := (first + i) % len(b.places)
+		p, err := b.openAt(ctx, place, off, end)
+		if err == nil {
+			b.at.Store(int32(place))
+			return p, nil
+		}
+		if ctx.Err() != nil {
+			return nil, retry.Canceled(ctx)
+		}
+		worst = worse(worst, err)
+	}
+	return nil, worst
+}
+
+// worse is the error to report of two places: one that may pass, else the first
+// that says more than that there is no such thing.
+func worse(a, b error) error {
+	switch {
+	case a == nil, errkind.Of(b).Retryable() && !errkind.Of(a).Retryable():
+		return b
+	case errkind.Is(a, errkind.NotFound) && !errkind.Of(a).Retryable():
+		return b
+	}
+	return a
+}
+
+// openAt asks one place. An answer that is an encoded form of the blob is decoded
+// if it is whole, and asked for as a whole if it is a stretch of that form.
+func (b *blob) openAt(ctx context.Context, place int, off, end int64) (*ranges.Part, error) {
 	var header http.Header
 	if off != 0 || end != b.size { // a whole blob is the simplest request there is
 		header = ranges.Header(off, end)
 	}
-	resp, err := b.request(ctx, header)
+	resp, err := b.get(ctx, place, header)
+	if err == nil && b.isEncodedPart(resp) {
+		resp.Body.Close()
+		resp, err = b.get(ctx, place, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -112,24 +152,6 @@ func (b *blob) open(ctx context.Context, off, end int64) (*ranges.Part, error) {
 		resp.Body.Close()
 	}
 	return p, err
-}
-
-// request tries the places in order, from the one that worked last, and moves on
-// only where a place does not have the blob.
-func (b *blob) request(ctx context.Context, header http.Header) (*http.Response, error) {
-	for {
-		i := b.at.Load()
-		resp, err := b.get(ctx, int(i), header)
-		if err != nil {
-			return nil, err
-		}
-		missing := resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusForbidden
-		if !missing || int(i)+1 >= len(b.places) {
-			return resp, nil
-		}
-		resp.Body.Close()
-		b.at.CompareAndSwap(i, i+1)
-	}
 }
 
 // get asks one place. Only the registry sees credentials.
@@ -144,39 +166,93 @@ func (b *blob) get(ctx context.Context, place int, header http.Header) (*http.Re
 		return nil, errkind.Wrap(errkind.Corrupt, err)
 	}
 	maps.Copy(req.Header, header)
-	resp, err := (&http.Client{Transport: b.repo.shared.Transport}).Do(req)
+	t := b.repo.shared.Transport
+	resp, err := (&http.Client{Transport: t, CheckRedirect: t.CheckRedirect}).Do(req)
 	return resp, transport.Classify(err, u.Host)
 }
 
 // accept looks at what came. On an error the body is the caller's to close.
 func (b *blob) accept(resp *http.Response, off, end int64) (*ranges.Part, error) {
-	p := &ranges.Part{ReadCloser: resp.Body, Host: resp.Request.URL.Host, At: 0, End: b.size}
+	p := &ranges.Part{ReadCloser: resp.Body, Host: resp.Request.URL.Host}
 	switch resp.StatusCode {
 	case http.StatusOK:
-		p.Whole = true
-		if b.size < 0 {
-			p.End = resp.ContentLength
-		}
-		p.Total = p.End
-		return p, b.checkSize(resp.ContentLength)
+		return p, b.whole(p, resp)
 	case http.StatusPartialContent:
 		r, err := ranges.ParseContentRange(resp.Header.Get("Content-Range"), ranges.Strict)
-		if err != nil {
-			return nil, err
+		if err == nil && (r.First != off || end >= 0 && r.Last >= end) {
+			err = errkind.New(errkind.Unavailable, "%s answers for bytes %d-%d when asked for %d-%d", p.Host, r.First, r.Last, off, end-1)
 		}
-		if r.First != off || end >= 0 && r.Last >= end {
-			return nil, errkind.New(errkind.Unavailable, "%s answers for bytes %d-%d when asked for %d-%d", p.Host, r.First, r.Last, off, end-1)
+		if err != nil {
+			return nil, about("blob "+b.d.Digest.String(), err)
 		}
 		p.At, p.End, p.Total = r.First, r.Last+1, r.Total
-		return p, b.checkSize(r.Total)
+		return p, b.checkSize(p.Host, r.Total)
 	}
 	return nil, b.repo.statusError(resp, "blob "+b.d.Digest.String())
 }
 
+// whole makes p the whole blob, as resp has it.
+func (b *blob) whole(p *ranges.Part, resp *http.Response) error {
+	p.End, p.Whole = b.size, true
+	encoded := b.isEncoded(resp)
+	p.ReadCloser = resp.Body
+	if encoded {
+		plain, err := transport.Decode(resp.Body, transport.Encoding(resp.Header))
+		if err != nil {
+			return about("blob "+b.d.Digest.String(), err)
+		}
+		p.ReadCloser = decoded{plain, resp.Body}
+		resp.ContentLength = -1
+	}
+	if b.size < 0 {
+		p.End = resp.ContentLength
+	}
+	p.Total = p.End
+	if b.size >= 0 && resp.ContentLength == b.size {
+		return nil // whatever it is called
+	}
+	if err := transport.Page(resp); err != nil {
+		return about("blob "+b.d.Digest.String(), err)
+	}
+	return b.checkSize(p.Host, resp.ContentLength)
+}
+
+// isEncoded reports whether resp is an encoded form of the blob, which nobody has
+// asked for, and not only labelled so: its length tells, or else its first bytes.
+func (b *blob) isEncoded(resp *http.Response) bool {
+	encoding := transport.Encoding(resp.Header)
+	switch {
+	case encoding == "", b.size >= 0 && resp.ContentLength == b.size:
+		return false
+	case b.size >= 0 && resp.ContentLength >= 0:
+		return true
+	}
+	peek := bufio.NewReaderSize(resp.Body, 4<<10)
+	head, _ := peek.Peek(4 << 10) // an error comes again
+	resp.Body = decoded{peek, resp.Body}
+	return transport.IsEncoded(head, encoding, strings.Contains(b.d.MediaType, strings.TrimPrefix(encoding, "x-")))
+}
+
+// isEncodedPart reports whether resp is a stretch of an encoded form of the blob,
+// which is of no use: places in it are not those of the blob.
+func (b *blob) isEncodedPart(resp *http.Response) bool {
+	if resp.StatusCode != http.StatusPartialContent || transport.Encoding(resp.Header) == "" {
+		return false
+	}
+	r, err := ranges.ParseContentRange(resp.Header.Get("Content-Range"), ranges.Lenient)
+	return err == nil && r.Total >= 0 && b.size >= 0 && r.Total != b.size
+}
+
+// decoded is a body whose bytes pass through something on their way.
+type decoded struct {
+	io.Reader
+	io.Closer
+}
+
 // checkSize compares what a server says with what the manifest says.
-func (b *blob) checkSize(n int64) error {
+func (b *blob) checkSize(host string, n int64) error {
 	if n < 0 || b.size < 0 || n == b.size {
 		return nil
 	}
-	return errkind.New(errkind.Corrupt, "blob %s has %d bytes instead of %d", b.d.Digest, n, b.size)
+	return retry.Doubtful(errkind.New(errkind.Corrupt, "blob %s has %d bytes at %s instead of %d", b.d.Digest, n, host, b.size))
 }

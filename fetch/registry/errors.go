@@ -57,11 +57,11 @@ func reason(resp *http.Response) string {
 		return s
 	}
 	e := body.Errors[0]
-	return s + " " + strings.TrimSpace(line(e.Code)+" "+line(e.Message))
+	return s + " " + strings.TrimSpace(cutLine(e.Code)+" "+cutLine(e.Message))
 }
 
-// line is a harmless single line of what a server sent.
-func line(s string) string {
+// cutLine is a harmless single line of what a server sent.
+func cutLine(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

@@ -55,7 +55,7 @@ func (r *Repository) referrersPage(ctx context.Context, u *url.URL) ([]ocispec.D
 	default:
 		return nil, u, r.statusError(resp, "referrers of "+r.domain+"/"+r.name)
 	}
-	raw, err := r.readAll(resp, manifest.MaxManifest, "list of referrers")
+	raw, err := r.readAll(resp, manifest.MaxManifest, "list of referrers", "")
 	if err != nil {
 		return nil, u, err
 	}
@@ -66,7 +66,8 @@ func (r *Repository) referrersPage(ctx context.Context, u *url.URL) ([]ocispec.D
 	if err != nil {
 		return nil, u, err
 	}
-	return x.Manifests, nextPage(u, resp.Header.Values("Link")), nil
+	next, err := nextPage(u, resp.Header.Values("Link"))
+	return x.Manifests, next, err
 }
 
 // Tagged reads the manifest that a tag names. Its digest is computed.

@@ -9,14 +9,12 @@
 package registry
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"io"
+	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -37,18 +35,13 @@ const (
 	dockerHubHost = "registry-1.docker.io"
 )
 
-const (
-	maxTags     = 1 << 17
-	maxTagPages = 200
-	maxTagsBody = 16 << 20
-)
-
 // Shared is what all repositories of a client have in common. Set its fields
 // before use; none may change afterwards.
 type Shared struct {
 	Transport   *transport.Transport
 	Credentials *login.Finder
 	Policy      retry.Policy
+	Logger      *slog.Logger // for what a user should know of answers that are not errors
 
 	retries atomic.Int64
 	spare   atomic.Int64 // connections in use beyond the first of each stream
@@ -90,13 +83,16 @@ func (r *Repository) url(path string) *url.URL {
 // this machine wants TLS.
 func (r *Repository) do(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
 	resp, err := r.send(ctx, method, u, header)
-	if err == nil && u.Scheme == "http" && resp.StatusCode == http.StatusBadRequest && r.wantsTLS(resp) {
-		resp.Body.Close()
-		tls := *u
-		tls.Scheme = "https"
-		return r.send(ctx, method, &tls, header)
+	doubt := err != nil && ctx.Err() == nil && !errkind.Is(err, errkind.Timeout) || err == nil && resp.StatusCode == http.StatusBadRequest
+	if u.Scheme != "http" || !doubt || !r.shared.Transport.UseTLS(u.Host) {
+		return resp, err
 	}
-	return resp, err
+	if err == nil {
+		resp.Body.Close()
+	}
+	tls := *u
+	tls.Scheme = "https"
+	return r.send(ctx, method, &tls, header)
 }
 
 func (r *Repository) send(ctx context.Context, method string, u *url.URL, header http.Header) (*http.Response, error) {
@@ -110,18 +106,6 @@ func (r *Repository) send(ctx context.Context, method string, u *url.URL, header
 		r.met.Store(true)
 	}
 	return resp, err
-}
-
-// wantsTLS recognises the answer of a TLS server to plain http. Most of them
-// send it without regard to the method, so even a HEAD may have this body.
-func (r *Repository) wantsTLS(resp *http.Response) bool {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
-	resp.Body.Close()
-	resp.Body = io.NopCloser(bytes.NewReader(text))
-	if len(text) > 0 && !bytes.Contains(bytes.ToUpper(text), []byte("HTTPS")) {
-		return false
-	}
-	return r.shared.Transport.UseTLS(r.host)
 }
 
 // retry runs f until it succeeds or fails for good.
@@ -186,7 +170,7 @@ func (r *Repository) head(ctx context.Context, target string) (ocispec.Descripto
 			Digest:    digest.Digest(resp.Header.Get("Docker-Content-Digest")),
 			Size:      resp.ContentLength,
 		}
-		if manifest.CheckDigest(d.Digest) == nil && d.Size > 0 && !perhapsConverted(d.MediaType) {
+		if manifest.CheckDigest(d.Digest) == nil && d.Size > 0 && !perhapsConverted(d.MediaType) && transport.Encoding(resp.Header) == "" {
 			return d, nil
 		}
 	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -224,7 +208,7 @@ func (r *Repository) getManifest(ctx context.Context, target string) (ocispec.De
 	if resp.StatusCode != http.StatusOK {
 		return none, r.statusError(resp, r.describe(target))
 	}
-	raw, err := r.readAll(resp, manifest.MaxManifest, "manifest of "+r.describe(target))
+	raw, err := r.readAll(resp, manifest.MaxManifest, "manifest of "+r.describe(target), digest.Digest(target))
 	if err != nil {
 		return none, err
 	}
@@ -239,25 +223,28 @@ func (r *Repository) getManifest(ctx context.Context, target string) (ocispec.De
 	return d, nil
 }
 
-// readAll reads a whole body of at most limit bytes and closes it.
-func (r *Repository) readAll(resp *http.Response, limit int64, what string) ([]byte, error) {
-	defer resp.Body.Close()
+// readAll reads a whole body of at most limit bytes and closes it. want is the
+// digest of the bytes, if that is known; it is not checked, but tells an encoding
+// from the label of one.
+func (r *Repository) readAll(resp *http.Response, limit int64, what string, want digest.Digest) ([]byte, error) {
 	if resp.ContentLength > limit {
-		return nil, tooLarge(what, limit)
+		resp.Body.Close()
+		return nil, about(what, transport.TooLarge(limit))
 	}
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err != nil {
-		return nil, transport.Classify(err, resp.Request.URL.Host)
+	var good func([]byte) bool
+	if manifest.CheckDigest(want) == nil {
+		good = func(raw []byte) bool { return want.Algorithm().FromBytes(raw) == want }
 	}
-	if int64(len(raw)) > limit {
-		return nil, tooLarge(what, limit)
-	}
-	return raw, nil
+	raw, err := transport.ReadDocument(resp, limit, good)
+	return raw, about(what, err)
 }
 
-func tooLarge(what string, limit int64) error {
-	return errkind.WithHint(errkind.New(errkind.Unsupported, "the %s is larger than %d bytes", what, limit),
-		"no image needs so much: check the name, and what answers for the registry")
+// about says what an error is about.
+func about(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // BlobSize asks how long a blob is; one HEAD request, which is not repeated.
@@ -267,7 +254,7 @@ func (r *Repository) BlobSize(ctx context.Context, d digest.Digest) (int64, erro
 		return 0, err
 	}
 	resp.Body.Close()
-	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 {
+	if resp.StatusCode != http.StatusOK || resp.ContentLength < 0 || transport.Encoding(resp.Header) != "" {
 		return 0, errkind.New(errkind.Unavailable, "blob %s: no size (status %d)", d, resp.StatusCode)
 	}
 	return resp.ContentLength, nil
@@ -284,7 +271,10 @@ func (r *Repository) Bytes(ctx context.Context, d ocispec.Descriptor, limit int6
 		if resp.StatusCode != http.StatusOK {
 			return r.statusError(resp, "blob "+d.Digest.String())
 		}
-		raw, err = r.readAll(resp, min(limit, d.Size), "blob "+d.Digest.String())
+		raw, err = r.readAll(resp, min(limit, d.Size), "blob "+d.Digest.String(), d.Digest)
+		if err == nil && int64(len(raw)) < d.Size {
+			err = retry.Doubtful(errkind.New(errkind.Corrupt, "blob %s has %d bytes instead of %d", d.Digest, len(raw), d.Size))
+		}
 		return err
 	})
 	return raw, err
@@ -297,64 +287,4 @@ func (r *Repository) describe(target string) string {
 		sep = "@"
 	}
 	return r.domain + "/" + r.name + sep + target
-}
-
-// Tags lists the tags of the repository, sorted. The number of pages is bounded;
-// what lies beyond is left out.
-func (r *Repository) Tags(ctx context.Context, pages int) ([]string, error) {
-	var tags []string
-	next := r.url("tags/list")
-	next.RawQuery = "n=1000"
-	for page := 0; next != nil && page < min(pages, maxTagPages) && len(tags) < maxTags; page++ {
-		var more []string
-		err := r.retry(ctx, func() (err error) {
-			more, next, err = r.tagPage(ctx, next)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		tags = append(tags, more...)
-	}
-	slices.Sort(tags)
-	return slices.Compact(tags), nil
-}
-
-// AllTags as the number of pages is all there are, within reason.
-const AllTags = maxTagPages
-
-func (r *Repository) tagPage(ctx context.Context, u *url.URL) ([]string, *url.URL, error) {
-	resp, err := r.do(ctx, http.MethodGet, u, nil)
-	if err != nil {
-		return nil, u, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return nil, u, r.statusError(resp, "tags of "+r.domain+"/"+r.name)
-	}
-	raw, err := r.readAll(resp, maxTagsBody, "list of tags")
-	if err != nil {
-		return nil, u, err
-	}
-	var list struct {
-		Tags []string `json:"tags"`
-	}
-	if err := json.Unmarshal(raw, &list); err != nil {
-		return nil, u, errkind.New(errkind.Corrupt, "list of tags: %w", err)
-	}
-	return list.Tags, nextPage(u, resp.Header.Values("Link")), nil
-}
-
-// nextPage follows rel="next" (RFC 8288), but to no other server.
-func nextPage(u *url.URL, links []string) *url.URL {
-	for _, link := range links {
-		target, params, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(link), "<"), ">")
-		if !ok || !strings.Contains(strings.ReplaceAll(params, `"`, ""), "rel=next") {
-			continue
-		}
-		next, err := u.Parse(target)
-		if err == nil && transport.SameOrigin(u, next) && next.String() != u.String() {
-			return next
-		}
-	}
-	return nil
 }

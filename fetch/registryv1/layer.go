@@ -181,6 +181,11 @@ func (l *Layer) part(resp *http.Response, sp span) (*ranges.Part, error) {
 		return p, l.ranged(p, resp, sp)
 	}
 	p.End, p.Whole = resp.ContentLength, true
+	if known := p.End >= 0 && p.End == l.said; !known {
+		if err := transport.Page(resp); err != nil {
+			return nil, err
+		}
+	}
 	if p.End >= 0 && l.said > 0 && p.End != l.said && len(l.sums) == 0 {
 		return nil, l.otherSize(p.End)
 	}

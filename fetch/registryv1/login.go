@@ -35,33 +35,40 @@ func Ping(ctx context.Context, opt Options) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.ping(ctx)
+	_, err = s.ping(ctx, nil)
 	return err
 }
 
 // ping finds the base URL. Where https was refused, http is not tried: that is
-// for the user to ask (CVE-2014-5277).
-func (s *Session) ping(ctx context.Context) (*pong, error) {
+// for the user to ask (CVE-2014-5277). l is sent along if it is not nil.
+func (s *Session) ping(ctx context.Context, l *login) (*pong, error) {
 	host := s.opt.Host
-	p, err := s.pingBy(ctx, s.opt.Network.Scheme(host))
-	if err != nil && wantsTLS(err) && s.opt.Network.UseTLS(host) {
-		return s.pingBy(ctx, s.opt.Network.Scheme(host))
+	scheme := s.opt.Network.Scheme(host)
+	p, err := s.pingBy(ctx, scheme, l)
+	if scheme == "http" && perhapsTLS(err) && s.opt.Network.UseTLS(host) {
+		return s.pingBy(ctx, "https", l)
 	}
 	return p, err
 }
 
-// wantsTLS recognises the answer of a TLS server to plain http.
-func wantsTLS(err error) bool {
+// perhapsTLS reports whether a TLS server may have answered plain http so: with a
+// status 400, or by breaking the connection.
+func perhapsTLS(err error) bool {
 	var answer *statusError
-	return errors.As(err, &answer) && answer.status == http.StatusBadRequest &&
-		(answer.text == "" || strings.Contains(strings.ToUpper(answer.text), "HTTPS"))
+	if errors.As(err, &answer) {
+		return answer.status == http.StatusBadRequest
+	}
+	return err != nil && !errkind.Is(err, errkind.Timeout)
 }
 
-func (s *Session) pingBy(ctx context.Context, scheme string) (*pong, error) {
+func (s *Session) pingBy(ctx context.Context, scheme string, l *login) (*pong, error) {
 	base := &url.URL{Scheme: scheme, Host: s.opt.Host, Path: "/v1/"}
 	p := &pong{base: base, standalone: true}
-	rq := request{path: "_ping", what: "registry " + s.opt.Host, limit: maxPing, whole: false}
-	err := s.each(ctx, []*url.URL{base}, rq, nil, func(resp *http.Response, _ []byte) error {
+	rq := request{path: "_ping", what: "registry " + s.opt.Host, limit: maxPing, basic: true}
+	if l != nil {
+		l.index = base
+	}
+	err := s.each(ctx, []*url.URL{base}, rq, l, func(resp *http.Response, _ []byte) error {
 		if t, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); t == "text/html" {
 			return errkind.New(errkind.NotFound, "%s answers a ping with a web page", s.opt.Host)
 		}
@@ -74,18 +81,28 @@ func (s *Session) pingBy(ctx context.Context, scheme string) (*pong, error) {
 }
 
 // logIn pings and asks the index for the repository, which yields the token and
-// the endpoints.
+// the endpoints. A server that lets nobody in without a password is pinged again
+// with it.
 func (s *Session) logIn(ctx context.Context) (*login, error) {
-	p, err := s.ping(ctx)
-	if err != nil {
+	l := &login{}
+	p, err := s.ping(ctx, nil)
+	refused := errkind.Is(err, errkind.Denied)
+	if err != nil && !refused {
 		return nil, err
 	}
-	l := &login{index: p.base, standalone: p.standalone}
 	if s.opt.Credentials != nil {
-		if l.user, l.password, l.source, err = s.opt.Credentials(ctx); err != nil {
-			return nil, err
+		var lookupErr error
+		if l.user, l.password, l.source, lookupErr = s.opt.Credentials(ctx); lookupErr != nil {
+			return nil, lookupErr
 		}
 	}
+	if refused {
+		if p, err = s.ping(ctx, l); err != nil {
+			return nil, err
+		}
+		l.everywhere = true
+	}
+	l.index, l.standalone = p.base, p.standalone
 	for _, name := range spellings(s.opt.Repository) {
 		if err = s.repository(ctx, l, name); !errkind.Is(err, errkind.NotFound) {
 			break
@@ -183,12 +200,12 @@ func (s *Session) endpointsOf(h http.Header, index *url.URL) []*url.URL {
 }
 
 // authorize sets what a request to u may know. Basic goes to the index alone: for
-// its own route, and for all routes if it is the registry as well. The token goes
-// to the endpoints that the index named.
+// its own route, and for all routes if it is the registry as well, or wants it
+// before anything else. The token goes to the endpoints that the index named.
 func (l *login) authorize(req *http.Request, basic bool) {
 	atIndex := transport.SameOrigin(req.URL, l.index)
 	switch {
-	case l.user != "" && atIndex && (basic || l.standalone):
+	case l.user != "" && atIndex && (basic || l.standalone || l.everywhere):
 		req.SetBasicAuth(l.user, l.password)
 	case basic:
 	case l.token != "":

@@ -19,10 +19,7 @@ import (
 // answers for versions that it does not know.
 const agent = "docker/1.3.3 go/go1.3.3 git-commit/d344625 kernel/3.13.0 os/linux arch/amd64"
 
-const (
-	maxRedirects = 10
-	maxErrorBody = 8 << 10
-)
+const maxErrorBody = 8 << 10
 
 // request is one question, whichever endpoint answers it.
 type request struct {
@@ -195,8 +192,7 @@ func (s *Session) once(ctx context.Context, e *url.URL, rq request, l *login, us
 	if rq.stream {
 		return use(resp, nil)
 	}
-	defer resp.Body.Close()
-	body, err := readAll(resp.Body, rq)
+	body, err := rq.read(resp)
 	if err != nil {
 		return transport.Classify(err, e.Host)
 	}
@@ -213,18 +209,13 @@ func (rq request) answered(status int) bool {
 	return false
 }
 
-func readAll(r io.Reader, rq request) ([]byte, error) {
-	body, err := io.ReadAll(io.LimitReader(r, rq.limit+1))
-	if err != nil {
-		return nil, err
+// read reads the whole answer, or as much of it as counts, and closes it.
+func (rq request) read(resp *http.Response) ([]byte, error) {
+	if rq.whole {
+		return transport.ReadDocument(resp, rq.limit, nil)
 	}
-	if int64(len(body)) > rq.limit {
-		if rq.whole {
-			return nil, errkind.New(errkind.Unsupported, "the answer is longer than %d bytes", rq.limit)
-		}
-		body = body[:rq.limit]
-	}
-	return body, nil
+	defer resp.Body.Close()
+	return io.ReadAll(io.LimitReader(resp.Body, rq.limit))
 }
 
 // refusal gives a bad status its kind.
@@ -274,23 +265,4 @@ func printable(r rune) rune {
 		return -1
 	}
 	return r
-}
-
-// checkRedirect keeps Range and drops credentials as soon as one hop leaves the
-// origin; they do not come back if a later hop returns.
-func checkRedirect(req *http.Request, via []*http.Request) error {
-	if len(via) >= maxRedirects {
-		return errkind.New(errkind.Unavailable, "more than %d redirects", maxRedirects)
-	}
-	origin := via[0].URL
-	if via[len(via)-1].URL.Scheme == "https" && req.URL.Scheme != "https" {
-		return errkind.New(errkind.Denied, "%s redirects to %s, which is not encrypted", origin.Host, req.URL.Host)
-	}
-	for _, hop := range append(via[1:len(via):len(via)], req) {
-		if !transport.SameOrigin(origin, hop.URL) {
-			req.Header.Del("Authorization")
-			req.Header.Del("Referer")
-		}
-	}
-	return nil
 }

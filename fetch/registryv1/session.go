@@ -35,6 +35,8 @@ type Network interface {
 	Scheme(host string) string // "http" or "https" for this host: http only where asked for or on loopback
 	UseTLS(host string) bool   // after a failure: whether a loopback host may now be asked by https
 
+	// CheckRedirect is for http.Client.
+	CheckRedirect(req *http.Request, via []*http.Request) error
 	// Patience is how long a host may be silent before a second connection is asked.
 	Patience(host string) time.Duration
 }
@@ -46,7 +48,7 @@ type Options struct {
 	Network    Network
 
 	// Credentials finds user and password for Host, or two empty strings, and
-	// says where it looked. nil means that there are none.
+	// says in words which these are. nil means that there are none.
 	Credentials func(ctx context.Context) (user, password, source string, err error)
 
 	UserAgent string       // added to what old servers insist on; may be empty
@@ -75,7 +77,8 @@ type login struct {
 	standalone bool
 	user       string
 	password   string
-	source     string     // where user and password are from, in words
+	source     string     // which user and password these are, or why there are none, in words
+	everywhere bool       // the index wants the password with every request
 	token      string     // Authorization of registry requests, or ""
 	endpoints  []*url.URL // at least one
 	images     []ListedImage
@@ -106,7 +109,7 @@ func New(opt Options) (*Session, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	s := &Session{opt: opt, log: log, turn: make(chan struct{}, 1)}
-	s.client = &http.Client{Transport: opt.Network, Jar: jar, CheckRedirect: checkRedirect}
+	s.client = &http.Client{Transport: opt.Network, Jar: jar, CheckRedirect: opt.Network.CheckRedirect}
 	s.turn <- struct{}{}
 	return s, nil
 }

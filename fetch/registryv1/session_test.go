@@ -470,12 +470,12 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"", "a"}, {"a/b", "a"}, {"http://a", "a"}, {"u@a", "a"}, {"a?b", "a"}, {"a#b", "a"}, {":5000", "a"}, {"a b", "a"},
 		{"a", ""}, {"a", "/x"}, {"a", "x/../y"}, {"a", "x//y"}, {"a", "x?y"}, {"a", "x%2fy"}, {"a", "."},
 	} {
-		if _, err := New(Options{Host: c.host, Repository: c.repository}); !errkind.Is(err, errkind.Invalid) {
+		if _, err := New(Options{Host: c.host, Repository: c.repository, Network: network(t, transport.Options{})}); !errkind.Is(err, errkind.Invalid) {
 			t.Errorf("%q, %q: %v", c.host, c.repository, err)
 		}
 	}
 	for _, host := range []string{"a", "a:5000", "127.0.0.1:5", "[::1]:5000"} {
-		if _, err := New(Options{Host: host, Repository: "a"}); err != nil {
+		if _, err := New(Options{Host: host, Repository: "a", Network: network(t, transport.Options{})}); err != nil {
 			t.Errorf("%s: %v", host, err)
 		}
 	}

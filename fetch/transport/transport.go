@@ -14,7 +14,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +27,7 @@ import (
 // Options configure a Transport. The zero value is usable.
 type Options struct {
 	PlainHTTP   bool          // http with every registry
+	HTTPS       bool          // https with every registry, this machine's included
 	InsecureTLS bool          // accept any certificate
 	CAFile      string        // PEM file of authorities besides the system's
 	CertDirs    []string      // directories that hold HOST[:PORT]/*.crt; nil for the usual ones
@@ -70,7 +70,7 @@ type Transport struct {
 	mu struct {
 		sync.Mutex
 		hosts map[string]*http.Transport // those with certificates of their own
-		https map[string]bool            // loopback hosts that turned out to speak TLS
+		https map[string]bool            // loopback hosts that were asked whether they speak TLS
 		roads map[string]*road           // by host
 	}
 }
@@ -129,51 +129,6 @@ func (t *Transport) newHTTP(conf *tls.Config) *http.Transport {
 		DisableCompression:    true,
 		TLSNextProto:          map[string]func(string, *tls.Conn) http.RoundTripper{},
 	}
-}
-
-// Scheme is "http" or "https", whichever host (with a port, perhaps) is to be
-// spoken to with: http if all registries are, and for this machine itself unless
-// it was found to speak TLS.
-func (t *Transport) Scheme(host string) string {
-	if t.opt.PlainHTTP {
-		return "http"
-	}
-	if !IsLoopback(host) {
-		return "https"
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.mu.https[host] {
-		return "https"
-	}
-	return "http"
-}
-
-// UseTLS remembers that a loopback host speaks TLS. It reports whether that is
-// news, so that the caller asks once more and not for ever.
-func (t *Transport) UseTLS(host string) bool {
-	if t.opt.PlainHTTP || !IsLoopback(host) {
-		return false
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	known := t.mu.https[host]
-	t.mu.https[host] = true
-	return !known
-}
-
-// IsLoopback reports whether host, with or without a port, is this machine by
-// its name alone; nothing is looked up.
-func IsLoopback(host string) bool {
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	host = strings.Trim(host, "[]")
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }
 
 // RoundTrip sends one request. A server that does not begin to answer for longer
@@ -243,6 +198,11 @@ func (a *attempt) send() (*http.Response, error) {
 	began := time.Now()
 	resp, err := a.rt.RoundTrip(a.req)
 	a.t.log(a.req, resp, err)
+	if err == nil {
+		if err = checkLocation(resp); err != nil {
+			resp.Body.Close()
+		}
+	}
 	if err != nil {
 		a.cancel(nil)
 		return nil, err
@@ -408,18 +368,4 @@ func (t *Transport) Close() {
 	for _, h := range t.mu.hosts {
 		h.CloseIdleConnections()
 	}
-}
-
-// SameOrigin reports whether two URLs are of one scheme, host and port: only
-// then may credentials travel from one to the other.
-func SameOrigin(a, b *url.URL) bool {
-	return strings.EqualFold(a.Scheme, b.Scheme) && hostPort(a) == hostPort(b)
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[strings.ToLower(u.Scheme)]
-	}
-	return strings.ToLower(u.Hostname()) + ":" + port
 }

@@ -136,10 +136,33 @@ func TestSchemes(t *testing.T) {
 			t.Errorf("%s is spoken to by %s", host, got)
 		}
 	}
-	if tr.UseTLS("reg.example") || !tr.UseTLS("localhost:1") || tr.UseTLS("localhost:1") || tr.Scheme("localhost:1") != "https" {
-		t.Error("UseTLS is for loopback hosts, once")
+	if newTransport(t, Options{HTTPS: true}).Scheme("localhost:1") != "https" {
+		t.Error("https was asked for")
 	}
 	if newTransport(t, Options{PlainHTTP: true}).Scheme("reg.example") != "http" {
+		t.Error("plain http was asked for")
+	}
+}
+
+// What listens on loopback is asked whether it speaks TLS: after a failure, or at
+// once where the user has an authority for it.
+func TestTLSOfLoopback(t *testing.T) {
+	secure := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(secure.Close)
+	plain := serve(t, http.NotFound)
+	tlsHost, plainHost := secure.Listener.Addr().String(), plain.Listener.Addr().String()
+	tr := newTransport(t, Options{})
+	if tr.UseTLS("reg.example") || tr.UseTLS(plainHost) || tr.Scheme(plainHost) != "http" {
+		t.Error("https with who does not speak it")
+	}
+	if tr.Scheme(tlsHost) != "http" || !tr.UseTLS(tlsHost) || tr.UseTLS(tlsHost) || tr.Scheme(tlsHost) != "https" {
+		t.Error("it is news once that a host speaks TLS")
+	}
+	eager := newTransport(t, Options{InsecureTLS: true})
+	if eager.Scheme(tlsHost) != "https" || eager.Scheme(plainHost) != "http" {
+		t.Error("a user who speaks of certificates means https where there is any")
+	}
+	if newTransport(t, Options{PlainHTTP: true}).UseTLS(tlsHost) {
 		t.Error("plain http was asked for")
 	}
 }

@@ -109,6 +109,9 @@ func (a *Attempts) Again(ctx context.Context, err error) error {
 		return err
 	}
 	a.failed++
+	if isDoubtful(err) && a.failed >= doubtfulAttempts {
+		return err
+	}
 	a.waited += time.Since(a.since)
 	pause, said := asked(err)
 	if !said {
@@ -128,7 +131,7 @@ func (a *Attempts) Again(ctx context.Context, err error) error {
 
 // mayPass reports whether the same request may succeed a moment later.
 func (a *Attempts) mayPass(err error) bool {
-	if !errkind.Of(err).Retryable() || IsFinal(err) {
+	if IsFinal(err) || !errkind.Of(err).Retryable() && !isDoubtful(err) {
 		return false
 	}
 	return a.server.Met() || !nobodyThere(err) && !errkind.Is(err, errkind.Timeout)
@@ -173,6 +176,29 @@ func Final(err error) error {
 func IsFinal(err error) bool {
 	var f final
 	return errors.As(err, &f)
+}
+
+// doubtful is an error that may be that of something on the way.
+type doubtful struct{ error }
+
+func (d doubtful) Unwrap() error { return d.error }
+
+// doubtfulAttempts is how often something doubtful is asked for.
+const doubtfulAttempts = 3
+
+// Doubtful marks an error as one that may come from something on the way, such as
+// a proxy or a captive portal: it is worth a few attempts whatever its kind, and no
+// more even where its kind says so. Doubtful(nil) is nil.
+func Doubtful(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errkind.Wrap(errkind.Of(err), doubtful{err})
+}
+
+func isDoubtful(err error) bool {
+	var d doubtful
+	return errors.As(err, &d)
 }
 
 // later is an error of a server that said when to come back.

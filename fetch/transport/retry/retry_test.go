@@ -54,6 +54,8 @@ func TestWhatIsRepeated(t *testing.T) {
 		"overload at first contact":         {overload, false, 5},
 		"marked as final":                   {Final(overload), true, 0},
 		"final below other words":           {errkind.WithHint(fmt.Errorf("x: %w", Final(overload)), "y"), true, 0},
+		"doubtful":                          {Doubtful(errkind.New(errkind.Corrupt, "too short")), true, 2},
+		"doubtful, and busy":                {Doubtful(overload), true, 2},
 		"denied":                            {errkind.New(errkind.Denied, "no"), true, 0},
 		"nothing listens":                   {refused, true, 5},
 		"nothing listens, at first contact": {refused, false, 0},
