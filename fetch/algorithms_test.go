@@ -180,7 +180,7 @@ func TestAnIndexOfAnImageOfEveryAlgorithmIsPushed(t *testing.T) {
 		if _, err := client.PushIndex(t.Context(), got.Reference, got, ztocs); err != nil {
 			t.Fatal(alg, err)
 		}
-		sameDigests(t, alg.String(), ztocDigests(t, resolve(t, newClient(t, Config{}), name)), want)
+		sameDigests(t, alg.String(), ztocDigests(t, resolve(t, newClient(t, Config{SOCI: "on"}), name)), want)
 		if _, err := client.PushIndexedImage(t.Context(), got.Reference, got, "2", ztocs); err != nil {
 			t.Fatal(alg, err)
 		}

@@ -38,7 +38,7 @@ type Config struct {
 	Anonymous   bool          // use no credentials at all
 	UserAgent   string        // "" for the default
 	RegistryAPI string        // "auto" (also ""): v2, and v1 where there is no v2; or "v1" or "v2"
-	SOCI        string        // "auto" (also ""): use SOCI indexes; "v2": only those that an image names; or "off"
+	SOCI        string        // which SOCI indexes are used: "v2", those that the image names; "on", those that name the image too; "auto" (also ""), as "v2" for pinned references and as "on" for others; or "off"
 	IOTimeout   time.Duration // longest silence of a server; 0 for a minute
 	Retry       RetryPolicy   // zero fields have defaults
 	Logger      *slog.Logger  // nil discards
@@ -86,9 +86,9 @@ func NewClient(cfg Config) (*Client, error) {
 	switch cfg.SOCI {
 	case "":
 		cfg.SOCI = "auto"
-	case "auto", "v2", "off":
+	case "auto", "on", "v2", "off":
 	default:
-		return nil, errkind.New(errkind.Invalid, "--soci=%s is none of auto, v2 and off", cfg.SOCI)
+		return nil, errkind.New(errkind.Invalid, "--soci=%s is none of auto, on, v2 and off", cfg.SOCI)
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -52,6 +52,7 @@ type companions struct {
 	image  digest.Digest // of the image's manifest
 	raw    []byte        // that manifest
 
+	coveredOnly   bool // SOCI indexes are used only if the image's digest covers them
 	ztocs, tables *search
 }
 
@@ -63,6 +64,11 @@ func newSearch() *search { return &search{KeepValue: flight.Forever, KeepError: 
 
 // attach gives the layers of img the ways to what lies beside it.
 func (c *Client) attach(img *Image, ref Reference) {
+	if c.cfg.SOCI == "off" {
+		for i := range img.Layers {
+			img.Layers[i].OnlyZtoc = func(context.Context) (digest.Digest, error) { return "", nil }
+		}
+	}
 	switch ref.Transport() {
 	case image.Docker, image.OCI, image.OCIArchive:
 	default:
@@ -72,12 +78,19 @@ func (c *Client) attach(img *Image, ref Reference) {
 		return
 	}
 	own := &companions{client: c, ref: ref, image: img.ManifestDigest, raw: img.RawManifest,
-		ztocs: newSearch(), tables: newSearch()}
+		coveredOnly: c.cfg.SOCI == "v2" || c.cfg.SOCI == "auto" && ref.Pinned(),
+		ztocs:       newSearch(), tables: newSearch()}
 	for i := range img.Layers {
 		d := img.Layers[i].Descriptor.Digest
 		if c.cfg.SOCI != "off" {
 			img.Layers[i].Ztoc = func(ctx context.Context) ([]byte, error) {
 				return own.get(ctx, own.ztocs, own.findZtocs, d, maxZtoc)
+			}
+		}
+		if own.coveredOnly {
+			img.Layers[i].OnlyZtoc = func(ctx context.Context) (digest.Digest, error) {
+				all, err := own.search(ctx, own.ztocs, own.findZtocs)
+				return all[d].Digest, err
 			}
 		}
 		if ref.Tag() != "" {
@@ -93,15 +106,7 @@ type found map[digest.Digest]Descriptor
 
 // get returns what the search finds about a layer, verified; nil if nothing.
 func (c *companions) get(ctx context.Context, s *search, find func(context.Context, source) (found, error), layer digest.Digest, limit int64) ([]byte, error) {
-	all, err := s.Do(ctx, struct{}{}, func(ctx context.Context) (found, error) {
-		ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errkind.New(errkind.Timeout, "no answer in %v", searchTimeout))
-		defer cancel()
-		src, err := c.client.source(ctx, c.ref)
-		if err != nil {
-			return nil, err
-		}
-		return find(ctx, src)
-	})
+	all, err := c.search(ctx, s, find)
 	d, ok := all[layer]
 	if err != nil || !ok {
 		return nil, err
@@ -111,6 +116,19 @@ func (c *companions) get(ctx context.Context, s *search, find func(context.Conte
 		return nil, err
 	}
 	return blobOf(ctx, src, d, limit)
+}
+
+// search is what the search finds, be it now or before.
+func (c *companions) search(ctx context.Context, s *search, find func(context.Context, source) (found, error)) (found, error) {
+	return s.Do(ctx, struct{}{}, func(ctx context.Context) (found, error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, searchTimeout, errkind.New(errkind.Timeout, "no answer in %v", searchTimeout))
+		defer cancel()
+		src, err := c.client.source(ctx, c.ref)
+		if err != nil {
+			return nil, err
+		}
+		return find(ctx, src)
+	})
 }
 
 // blobOf reads a blob of at most limit bytes and verifies it.
@@ -132,7 +150,8 @@ func blobOf(ctx context.Context, src source, d Descriptor, limit int64) ([]byte,
 }
 
 // findZtocs finds the image's SOCI index: the one that its manifest names, or,
-// unless only that is wanted, one that names the manifest.
+// unless only what the image's digest covers is wanted, one that names the
+// manifest.
 func (c *companions) findZtocs(ctx context.Context, src source) (found, error) {
 	var m ocispec.Manifest
 	if err := json.Unmarshal(c.raw, &m); err != nil {
@@ -141,7 +160,7 @@ func (c *companions) findZtocs(ctx context.Context, src source) (found, error) {
 	if named := digest.Digest(m.Annotations[sociIndexDigest]); named != "" {
 		return c.readIndex(ctx, src, Descriptor{Digest: named}, sociV2)
 	}
-	if c.client.cfg.SOCI == "v2" {
+	if c.coveredOnly {
 		return nil, nil
 	}
 	list, err := c.referrers(ctx, src)

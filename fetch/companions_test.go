@@ -59,13 +59,21 @@ func TestZtocsAreFound(t *testing.T) {
 	r := testregistry.New(t, testregistry.Options{})
 	r.PushLayout("app", fixtureLayout)
 	none := make([]digest.Digest, 4)
+	digestOf := func(tag string) string { // pinned, as a user does it
+		img := resolve(t, newClient(t, Config{CacheDir: t.TempDir()}), r.Ref("app:"+tag))
+		return r.Ref("app:" + tag + "@" + string(img.Digest))
+	}
 	for _, c := range []struct {
 		ref, soci string
 		want      []digest.Digest
 		requests  int // to find the index; each ztoc is one more
 	}{
 		{r.Ref("app:gzip"), "auto", fixtureZtocs, 2},
+		{r.Ref("app:gzip"), "on", fixtureZtocs, 2},
 		{r.Ref("app:gzip"), "v2", none, 0},
+		{digestOf("gzip"), "auto", none, 0},
+		{digestOf("gzip"), "on", fixtureZtocs, 2},
+		{digestOf("soci-v2"), "auto", fixtureZtocs, 1},
 		{r.Ref("app:gzip"), "off", none, 0},
 		{r.Ref("app:soci-v2"), "auto", fixtureZtocs, 1},
 		{r.Ref("app:soci-v2"), "v2", fixtureZtocs, 1},
@@ -246,5 +254,53 @@ func TestTablesOfContentsInAnotherImage(t *testing.T) {
 	pinned := resolve(t, client, r.Ref("app:estargz-ext")).Digest
 	if l := resolve(t, client, r.Ref("app@"+pinned.String())).Layers[0]; l.Table != nil {
 		t.Error("a reference without a tag leads to a table")
+	}
+}
+
+// What may be believed of layers that the cache has indexes of already.
+func TestOnlyWhatTheDigestCovers(t *testing.T) {
+	r := testregistry.New(t, testregistry.Options{})
+	r.PushLayout("app", fixtureLayout)
+	none := make([]digest.Digest, 4)
+	for _, c := range []struct {
+		tag, soci      string
+		pinned, looked bool
+		everything     bool
+		want           []digest.Digest
+	}{
+		{tag: "gzip", soci: "auto", everything: true},
+		{tag: "gzip", soci: "auto", looked: true, everything: true},
+		{tag: "gzip", soci: "auto", pinned: true, want: none},
+		{tag: "gzip", soci: "on", pinned: true, everything: true},
+		{tag: "gzip", soci: "v2", want: none},
+		{tag: "gzip", soci: "off", want: none},
+		{tag: "soci-v2", soci: "auto", pinned: true, want: fixtureZtocs},
+		{tag: "soci-v2", soci: "off", pinned: true, want: none},
+	} {
+		client := newClient(t, Config{CacheDir: t.TempDir(), SOCI: c.soci})
+		named := ref(t, r.Ref("app:"+c.tag))
+		img, err := client.Resolve(t.Context(), named, Platform{OS: "linux", Architecture: "amd64"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.pinned {
+			named = named.WithDigest(img.Digest)
+		} else if c.looked {
+			named = named.Resolved(img.Digest)
+		}
+		if img, err = client.Resolve(t.Context(), named, Platform{OS: "linux", Architecture: "amd64"}); err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range img.Layers {
+			if l.OnlyZtoc == nil || c.everything {
+				if !c.everything || l.OnlyZtoc != nil {
+					t.Errorf("%+v: layer %d is restricted: %v", c, i, l.OnlyZtoc != nil)
+				}
+				continue
+			}
+			if got, err := l.OnlyZtoc(t.Context()); got != c.want[i] || err != nil {
+				t.Errorf("%+v: layer %d: %q, %v", c, i, got, err)
+			}
+		}
 	}
 }

@@ -41,8 +41,9 @@ type Layer struct {
 	promotion *flights[struct{}]
 
 	current atomic.Pointer[opened.Layer]
-	corrupt atomic.Pointer[error] // set when what readers were told turned out wrong
-	whole   atomic.Bool           // somebody wants all of it: a ztoc would save nothing
+	corrupt atomic.Pointer[error]         // set when what readers were told turned out wrong
+	whole   atomic.Bool                   // somebody wants all of it: a ztoc would save nothing
+	only    atomic.Pointer[digest.Digest] // what Source.OnlyZtoc said, once it was asked
 	count   opened.Counters
 	err     atomic.Pointer[error] // of the last fetch, for Status
 

@@ -101,6 +101,9 @@ func touch(dir string) {
 }
 
 func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*cachedir.Files, error) {
+	if err := l.askWhatToBelieve(ctx, dir); err != nil {
+		return nil, err
+	}
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		if a, err := l.fromCache(dir, lock); a != nil || err != nil {
 			return a, err
@@ -167,6 +170,8 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*cachedir.Files, error)
 			err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
 		case h.Imported && !l.fits(h):
 			err = errkind.New(errkind.Corrupt, "it was imported, and is not of this layer")
+		case !l.believes(h):
+			return nil, idx.Close() // others may: it stays until one takes its place that all believe
 		case !l.diffIDProven(dir, h):
 			return nil, idx.Close() // it is right as far as it goes: a reading of the layer adds to it
 		default:

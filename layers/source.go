@@ -52,10 +52,19 @@ type Source struct {
 	// Ztoc gets the ztoc of a layer that somebody has indexed with SOCI; nil
 	// bytes if there is none. It may be nil.
 	Ztoc func(ctx context.Context) ([]byte, error)
+
+	// OnlyZtoc gets the digest of the one ztoc that may be believed, also if the
+	// cache has an index made from another; "" means that none may. It is nil if
+	// all may.
+	OnlyZtoc func(ctx context.Context) (digest.Digest, error)
 }
 
-// key names a source within a process.
+// key names a source within a process. Those that do not believe all ztocs are
+// layers by themselves.
 func (s Source) key() string {
+	if s.Digest != "" && s.OnlyZtoc != nil {
+		return "strict\x00" + string(s.Digest)
+	}
 	if s.Digest != "" {
 		return string(s.Digest)
 	}

@@ -2,6 +2,7 @@ package layers
 
 import (
 	"context"
+	"path/filepath"
 
 	"github.com/opencontainers/go-digest"
 
@@ -39,6 +40,34 @@ func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
 	return p, nil
 }
 
+// askWhatToBelieve finds out which ztoc the layer's source believes, if the index
+// in dir was made from one and not all are believed.
+func (l *Layer) askWhatToBelieve(ctx context.Context, dir string) error {
+	if l.src.OnlyZtoc == nil || l.only.Load() != nil {
+		return nil
+	}
+	h, err := index.ReadHeader(filepath.Join(dir, cachedir.IndexName))
+	if err != nil || h.Source != index.SOCI || h.Imported {
+		return nil // whatever is wrong with the index, opening it tells
+	}
+	only, err := l.src.OnlyZtoc(ctx)
+	if err == nil {
+		l.only.Store(&only)
+	}
+	return err
+}
+
+// believes reports whether an index with the header h may be used: not if it was
+// made from a ztoc that the layer's source does not believe. An import was asked
+// for by name.
+func (l *Layer) believes(h index.Header) bool {
+	if l.src.OnlyZtoc == nil || h.Source != index.SOCI || h.Imported {
+		return true
+	}
+	only := l.only.Load()
+	return only != nil && *only != "" && *only == h.Document
+}
+
 func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned, error) {
 	z, err := soci.Parse(raw)
 	if err != nil {
@@ -47,9 +76,21 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 	if z.BlobSize != size {
 		return nil, errkind.New(errkind.Corrupt, "it is about a layer of %d bytes, not %d", z.BlobSize, size)
 	}
+	document := digest.FromBytes(raw)
+	if l.src.OnlyZtoc != nil {
+		only, err := l.src.OnlyZtoc(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if only.Validate() != nil || only.Algorithm().FromBytes(raw) != only {
+			return nil, errkind.New(errkind.Corrupt, "it has the digest %s, and only %q is believed", document, only)
+		}
+		document = only
+		l.only.Store(&only)
+	}
 	p := &scanned{builder: z.Builder, spans: z.Spans, windows: z.Windows, blob: l.src.Digest}
 	p.header = index.Header{Source: index.SOCI, Space: index.Tar, Compression: z.Compression,
-		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize, Document: digest.FromBytes(raw)}
+		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize, Document: document}
 	if p.header.HideTOC = toc.Announced(l.src.Annotations); z.HasTable && !p.header.HideTOC {
 		tail, err := l.readBlob(ctx, size-toc.FooterSize, toc.FooterSize)
 		if err != nil {

@@ -262,3 +262,54 @@ func otherWindow(t *testing.T, ztoc []byte) []byte {
 	}
 	return ztoc
 }
+
+// An index in the cache that was made from a ztoc is only for those who would
+// believe that ztoc themselves.
+func TestOnlyZtocsThatAreBelievedAreUsed(t *testing.T) {
+	sources, blobs := indexedLayers(t)
+	src, blob := sources[0], blobs[0]
+	ztoc, err := src.Ztoc(t.Context())
+	must(t, err)
+	only := func(d digest.Digest) func(context.Context) (digest.Digest, error) {
+		return func(context.Context) (digest.Digest, error) { return d, nil }
+	}
+	for _, c := range []struct {
+		name string
+		only func(context.Context) (digest.Digest, error)
+		ztoc []byte
+		want index.Source
+	}{
+		{"all are believed", nil, ztoc, index.SOCI},
+		{"this one is believed", only(digest.FromBytes(ztoc)), ztoc, index.SOCI},
+		{"another one is believed", only(digest.FromString("another")), nil, index.Scan},
+		{"none is believed", only(""), nil, index.Scan},
+	} {
+		dir := t.TempDir()
+		x, err := openTestStore(t, dir, Options{}).Layer(src).Index(t.Context())
+		must(t, err)
+		if x.Header().Source != index.SOCI || x.Header().Document != digest.FromBytes(ztoc) {
+			t.Fatalf("the first to open it made %+v", x.Header())
+		}
+		before := blob.requests.Load()
+		strict := src
+		strict.OnlyZtoc, strict.Ztoc = c.only, saying(c.ztoc, nil)
+		s := openTestStore(t, dir, Options{})
+		x, err = s.Layer(strict).Index(t.Context())
+		must(t, err)
+		if got := x.Header().Source; got != c.want || (got == index.SOCI) != (blob.requests.Load() == before) {
+			t.Errorf("%s: source %v after %d requests", c.name, got, blob.requests.Load()-before)
+		}
+	}
+}
+
+func TestWhatToBelieveIsAskedBeforeTheCacheIsUsed(t *testing.T) {
+	sources, _ := indexedLayers(t)
+	src, dir := sources[0], t.TempDir()
+	_, err := openTestStore(t, dir, Options{}).Layer(src).Index(t.Context())
+	must(t, err)
+	down := errkind.New(errkind.Unavailable, "down")
+	src.OnlyZtoc = func(context.Context) (digest.Digest, error) { return "", down }
+	if _, err := openTestStore(t, dir, Options{}).Layer(src).Index(t.Context()); !errors.Is(err, down) {
+		t.Errorf("%v", err)
+	}
+}

@@ -24,7 +24,7 @@ func completeFlagValues(root *cobra.Command) {
 	flags := map[string][]string{
 		"pull": {"auto", "always", "missing", "never"}, "symlinks": {"rewrite", "raw"}, "format": {"table", "json"},
 		"progress": {"auto", "bar", "plain", "none"}, "prefetch": {"auto", "none", "all"}, "registry-api": {"auto", "v1", "v2"},
-		"soci": {"auto", "off", "v2"}, "platform": {"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386"},
+		"soci": {"auto", "off", "on", "v2"}, "platform": {"linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386"},
 	}
 	var complete func(*cobra.Command)
 	complete = func(cmd *cobra.Command) {

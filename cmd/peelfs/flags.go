@@ -96,7 +96,7 @@ func (r *registryFlags) define(f *pflag.FlagSet) {
 	f.StringVar(&r.authFile, "authfile", "", "credentials as docker and podman write them")
 	f.BoolVar(&r.anonymous, "anonymous", false, "use no credentials")
 	f.StringVar(&r.registryAPI, "registry-api", "auto", "auto|v1|v2")
-	f.StringVar(&r.soci, "soci", "auto", "SOCI indexes: auto|off|v2: only those that the image names; others are not authenticated")
+	f.StringVar(&r.soci, "soci", "auto", "SOCI indexes: off|v2: those that the image names|on: all|auto: on, v2 with a digest")
 	f.DurationVar(&r.ioTimeout, "io-timeout", 0, "how long a read waits for data before it fails (default 5m of all, 1m of silence)")
 }
 

@@ -153,7 +153,7 @@ func (m *mounted) pinned(ctx context.Context, image, id string) (*fetch.Image, e
 		if err != nil {
 			return nil, errkind.New(errkind.Internal, "%q: %w", id, err)
 		}
-		at = from.WithDigest(d)
+		at = from.Resolved(d)
 	}
 	img, err := m.s.client.Resolve(ctx, at, m.s.platform)
 	if err != nil {

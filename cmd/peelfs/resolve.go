@@ -166,8 +166,8 @@ func (s *source) Head(ctx context.Context) (digest.Digest, error) {
 // Fetch implements tagstore.Source.
 func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found tagstore.Found, err error) {
 	ref := s.ref
-	if d != "" && ref.Transport() == "docker" {
-		ref = ref.WithDigest(d)
+	if d != "" && d != ref.Digest() && ref.Transport() == "docker" {
+		ref = ref.Resolved(d)
 	}
 	if local && s.ref.Transport() == "docker" { // files are read in any case
 		if err := s.session.isLocal(s.name, d, s.platform); err != nil {
@@ -244,7 +244,7 @@ func (s *session) stack(img *fetch.Image) (*stack, error) {
 		layer := store.Layer(layers.Source{
 			Digest: l.Descriptor.Digest, Alias: l.Alias, DiffID: l.DiffID,
 			MediaType: l.Descriptor.MediaType, Annotations: l.Descriptor.Annotations, Blob: l.Blob,
-			Ztoc: l.Ztoc, Table: l.Table,
+			Ztoc: l.Ztoc, Table: l.Table, OnlyZtoc: l.OnlyZtoc,
 		})
 		out.layers = append(out.layers, layer)
 		parts = append(parts, layer)

@@ -40,6 +40,10 @@ type Layer struct {
 	// are verified as far as their digests go; nil bytes mean that there is none.
 	// Either function may be nil.
 	Ztoc, Table func(ctx context.Context) ([]byte, error)
+
+	// OnlyZtoc gets the digest of the one ztoc that may be believed about the
+	// layer, "" if none may; it is nil if all may.
+	OnlyZtoc func(ctx context.Context) (digest.Digest, error)
 }
 
 // Image is a manifest and its configuration: all that is read eagerly.

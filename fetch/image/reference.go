@@ -33,6 +33,7 @@ type Reference struct {
 	path      string // docker: the repository below the domain; else an absolute file path
 	tag       string // docker: "" only if there is a digest; archives: as given, any text
 	digest    digest.Digest
+	lookedUp  bool // the digest is what the tag was found to have, not what was asked for
 }
 
 // ParseReference reads
@@ -180,6 +181,17 @@ func (r Reference) Daemon() string {
 
 // WithDigest is r pinned to d; the tag stays as a comment.
 func (r Reference) WithDigest(d digest.Digest) Reference {
-	r.digest = d
+	r.digest, r.lookedUp = d, false
 	return r
 }
+
+// Resolved is r with the digest d that its tag was found to have. Unlike with
+// WithDigest nobody asked for that digest: r is not pinned.
+func (r Reference) Resolved(d digest.Digest) Reference {
+	r.digest, r.lookedUp = d, true
+	return r
+}
+
+// Pinned reports whether the reference was given with a digest, and so
+// asks for what that digest covers and for nothing else.
+func (r Reference) Pinned() bool { return r.digest != "" && !r.lookedUp }

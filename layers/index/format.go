@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"io"
+	"os"
 
 	"github.com/opencontainers/go-digest"
 	"github.com/zeebo/xxh3"
@@ -174,6 +176,28 @@ func decodeDigest(p []byte) (digest.Digest, error) {
 	}
 	a := algorithms[p[0]]
 	return digest.NewDigestFromBytes(a.name, p[8:8+a.size]), nil
+}
+
+// ReadHeader reads what the index at path says it is an index of, without looking
+// at the rest, which may be damaged. The error is NotFound if there is no file,
+// and Corrupt if it does not begin like an index of this version.
+func ReadHeader(path string) (Header, error) {
+	f, err := os.Open(path)
+	if os.IsNotExist(err) {
+		return Header{}, errkind.Wrap(errkind.NotFound, err)
+	}
+	if err != nil {
+		return Header{}, err
+	}
+	defer f.Close()
+	head := make([]byte, headerSize)
+	if _, err := io.ReadFull(f, head); err != nil || string(head[:len(magic)]) != magic {
+		return Header{}, corrupt("%s is not an index file", path)
+	}
+	if v := binary.LittleEndian.Uint32(head[hdVersion:]); v != version {
+		return Header{}, corrupt("%w: %d, not %d", ErrVersion, v, version)
+	}
+	return decodeHeader(head)
 }
 
 // checkFrame checks what must hold before any section can be looked at, and
