@@ -30,6 +30,10 @@ type (
 // ParseReference reads the REF of a command line; see image.ParseReference.
 func ParseReference(s string) (Reference, error) { return image.ParseReference(s) }
 
+// SplitFile parts the name of a file from what selects an image in it; see
+// image.SplitFile.
+func SplitFile(transport, s string) (name, rest string) { return image.SplitFile(transport, s) }
+
 // ParsePlatform reads os/arch[/variant]; "" is this machine's.
 func ParsePlatform(s string) (Platform, error) { return image.ParsePlatform(s) }
 

@@ -154,11 +154,20 @@ func (c *Client) source(ctx context.Context, ref Reference) (source, error) {
 	case image.OCIArchive:
 		f, err := c.tarFile(ctx, ref.Path())
 		if err != nil {
-			return nil, err
+			return nil, hintColon(ref, err)
 		}
 		return layout(archive.OpenLayout(f, ref.Path()))
 	}
 	return nil, errkind.New(errkind.Unsupported, "%s: no such transport", ref.Transport())
+}
+
+// hintColon says how a file with a colon in its name is named, where a file is
+// missing and something follows a colon.
+func hintColon(ref Reference, err error) error {
+	if errkind.Is(err, errkind.NotFound) && ref.Transport() != image.DockerDaemon && ref.Tag() != "" {
+		return errkind.WithHint(err, "check the path; the colon in front of %q ends the file's name, as no file has a longer one", ref.Tag())
+	}
+	return err
 }
 
 func layout(l *archive.Layout, err error) (source, error) {
@@ -362,7 +371,7 @@ func (c *Client) dockerArchive(ctx context.Context, ref Reference) (*Image, erro
 	}
 	f, err := open(ctx, ref)
 	if err != nil {
-		return nil, err
+		return nil, hintColon(ref, err)
 	}
 	a, err := archive.OpenDocker(f, ref.Name())
 	var img *Image

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"log"
+	"os"
 	"strings"
 	"testing"
 
@@ -39,6 +40,26 @@ func TestSplitRefPath(t *testing.T) {
 	for _, whole := range []string{"debian", "debian:bookworm", "docker://debian", "oci:/abs/dir", "oci:/abs/dir:tag", "oci:dir", "localhost:5000/x"} {
 		if ref, path, ok := splitRefPath(whole); ok || ref != whole {
 			t.Errorf("%s: %q, %q", whole, ref, path)
+		}
+	}
+}
+
+// A file's name may have colons, and end in one.
+func TestSplitRefPathOfFilesWithColons(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, name := range []string{"redis:7.tar", "ends:"} {
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, ref := range []string{"docker-archive:redis:7.tar", "docker-archive:redis:7.tar:redis:7", "docker-archive:redis:7.tar@" + someDigest,
+		"docker-archive:redis:7.tar:t@" + someDigest, "docker-archive:ends:", "docker-archive:ends::t", "docker-archive:redis%3A7.tar:t"} {
+		got, path, ok := splitRefPath(ref + ":/etc/a:/b")
+		if !ok || got != ref || path != "/etc/a:/b" {
+			t.Errorf("%s: %q, %q, %v", ref, got, path, ok)
+		}
+		if got, _, ok := splitRefPath(ref); ok || got != ref {
+			t.Errorf("%s alone: %q, %v", ref, got, ok)
 		}
 	}
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"strings"
 
+	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
 )
 
 // splitRefPath parts REF:PATH, where PATH begins with a slash. No name has ":/"
-// in it but for the word of a transport and what follows that:
+// in it but for the word of a transport and what follows that, where the file's
+// name ends as fetch.SplitFile says:
 //
 //	debian:bookworm:/etc     docker://debian:/etc    debian@sha256:…:/etc
 //	oci:DIR:TAG:/etc         oci:/abs/DIR:/etc       docker-archive:FILE:host:5000/a:1:/etc
@@ -17,10 +19,8 @@ func splitRefPath(s string) (ref, path string, ok bool) {
 	transport, rest := cutTransport(s)
 	before := 0
 	if transport != "" && transport != "docker://" && transport != "docker-daemon:" {
-		before = strings.IndexByte(rest, ':') // the file's name ends here
-		if before < 0 {
-			return s, "", false
-		}
+		name, _ := fetch.SplitFile(strings.TrimSuffix(transport, ":"), rest)
+		before = len(name)
 	}
 	i := strings.Index(rest[before:], ":/")
 	if i < 0 {

@@ -41,10 +41,11 @@ type Reference struct {
 //	[docker://]NAME[:TAG][@DIGEST]
 //	oci:DIR[:TAG]  oci-archive:FILE[:TAG]  docker-archive:FILE[:REF]  docker-daemon:REF
 //
-// A path ends at its first colon, or at a digest, which may follow any form. The
-// word of a transport wins over an image of that name. NAME is completed as docker does (docker.io, library/, latest). File paths are
-// made absolute, so that what String prints is good in any directory. All
-// errors are of kind Invalid.
+// A path ends as SplitFile says, or at a digest, which may follow any form; a colon
+// in it may be written as %3A, and String does. The word of a transport wins over
+// an image of that name. NAME is completed as docker does (docker.io, library/,
+// latest). File paths are made absolute, so that what String prints is good in any
+// directory. All errors are of kind Invalid.
 func ParseReference(s string) (Reference, error) {
 	if len(s) > maxReference || strings.ContainsAny(s, "\x00\n\r") {
 		return Reference{}, errkind.New(errkind.Invalid, "reference is too long or has control characters")
@@ -85,11 +86,15 @@ func parsePath(transport, whole, s string) (Reference, error) {
 	if i := strings.LastIndexByte(s, '@'); i >= 0 && digest.Digest(s[i+1:]).Validate() == nil {
 		s, d = s[:i], digest.Digest(s[i+1:])
 	}
-	path, tag, _ := strings.Cut(s, ":")
-	if path == "" {
+	name, rest := SplitFile(transport, s)
+	switch {
+	case name == "":
 		return Reference{}, errkind.New(errkind.Invalid, "reference %q names no file", whole)
+	case strings.HasPrefix(rest, "@"):
+		return Reference{}, errkind.New(errkind.Invalid, "reference %q: %q is no digest", whole, rest[1:])
 	}
-	abs, err := filepath.Abs(path)
+	tag := strings.TrimPrefix(rest, ":")
+	abs, err := filepath.Abs(fileName(transport, name))
 	if err != nil {
 		return Reference{}, errkind.Wrap(errkind.Invalid, err)
 	}
@@ -145,7 +150,7 @@ func (r Reference) Name() string {
 	case r.domain != "":
 		return r.transport + ":" + r.domain + "/" + r.path
 	}
-	return r.transport + ":" + r.path
+	return r.transport + ":" + escape.Replace(r.path)
 }
 
 // String is the canonical form: ParseReference gives the same value for it.
