@@ -23,12 +23,14 @@ const (
 	nodeBack   = 4 // in the rest of the tree, a link to where the subtree is
 	nodeFiles  = 16
 	layersName = "layers"
+	theirsName = "image" // what the image itself has as .peelfs
 )
 
 var outsideName = path.Base(view.OutsideDir)
 
 // hidden is the directory .peelfs at the root: found by its name, never listed
-// there. To look at it no layer is touched; not even to list the layers' trees,
+// there. What the image has under that name is found in it, as "image", and never
+// listed either, since to know of it is to ask every layer. To look at it no layer is touched; not even to list the layers' trees,
 // whose roots therefore have made-up attributes.
 type hidden struct {
 	view  *view.View

@@ -3,6 +3,7 @@ package fusefs
 import (
 	"errors"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -107,5 +108,44 @@ func TestLayerTreesShowMarkers(t *testing.T) {
 	}
 	if got := run(t, "sh", "-c", "cd "+layer+"1/d && cd .. && cd .. && ls"); got != "0\n1\n" {
 		t.Errorf("above a layer's tree is %q", got)
+	}
+}
+
+// What an image itself has under our names is there under others.
+func TestNamesOfTheImageThatOursCover(t *testing.T) {
+	l := layerOf(t, tartest.File(".peelfs/theirs", "x"), tartest.File(".peelfs/sub/f", "y"), tartest.File("a", "",
+		tartest.Xattr("user.peelfs.layer", "1"), tartest.Xattr("user.peelfs.created_by", "2"), tartest.Xattr("user.peelfs.other", "3")))
+	var log syncBuffer
+	dir, _ := mounted(t, viewOf(l), Options{
+		Files: metaFiles(func() string { return "" }), Logger: log.logger(), LayerName: func(int) string { return "ours" },
+	})
+	if got := run(t, "cat", dir+"/.peelfs/image/theirs", dir+"/.peelfs/image/sub/f", dir+"/.peelfs/image/../image/theirs", dir+"/.peelfs/manifest.json"); got != "xyx{}" {
+		t.Errorf("read %q", got)
+	}
+	if got, want := run(t, "ls", dir+"/.peelfs/image"), "sub\ntheirs\n"; got != want {
+		t.Errorf("listed %q", got)
+	}
+	for range 2 {
+		run(t, "ls", dir)
+	}
+	if got := log.String(); strings.Count(got, ".peelfs/image") != 1 {
+		t.Errorf("logged: %s", got)
+	}
+	for name, want := range map[string]string{
+		"user.peelfs.layer": `"ours"`, "user.peelfs.created_by": "ENODATA", "user.peelfs.other": `"3"`,
+		"user.peelfs.own.layer": `"1"`, "user.peelfs.own.created_by": `"2"`, "user.peelfs.own.image": "ENODATA", "user.peelfs.own.other": "ENODATA",
+	} {
+		if got := runChild(t, "getxattr", dir+"/a", name); got != want {
+			t.Errorf("%s = %s, want %s", name, got, want)
+		}
+	}
+	got := strings.Fields(run(t, "getfattr", "--absolute-names", "-m", "-", dir+"/a"))
+	slices.Sort(got)
+	if want := []string{"#", dir + "/a", "file:", "user.peelfs.other", "user.peelfs.own.created_by", "user.peelfs.own.layer"}; !slices.Equal(got, want) {
+		t.Errorf("listed: %q", got)
+	}
+	none, _ := mounted(t, viewOf(layerOf(t, tartest.File("f", ""))), Options{Files: metaFiles(func() string { return "" })})
+	if err := exec.Command("stat", none+"/.peelfs/image").Run(); err == nil {
+		t.Error("an image without .peelfs has one")
 	}
 }

@@ -80,13 +80,22 @@ func (l *lister) dots(from, self, parent uint64) bool {
 	return ok
 }
 
+// sayCovered logs, once, that the image has a name at its root that the mount
+// keeps for itself.
+func (t *tree) sayCovered() {
+	t.covered.Do(func() {
+		t.log.Warn("the image has a /"+view.MetaDir+" of its own, which the mount's covers", "it is", view.MetaDir+"/"+theirsName)
+	})
+}
+
 // entries adds those of dir from the index first on. It allocates nothing for
 // names of up to 32 bytes, of which there can be a million.
 func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
 	for i := first; i < uint64(dir.Len()); i++ {
 		name, ino, kind := dir.Entry(int(i))
 		if root && string(name) == view.MetaDir {
-			continue // ours covers it
+			l.tree.sayCovered()
+			continue
 		}
 		stands, kind := l.tree.hidden.stand(ino, kind)
 		entry, ok := l.add(fuse.DirEntry{

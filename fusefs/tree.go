@@ -44,6 +44,7 @@ type tree struct {
 	pusher   *pusher
 	ends     sync.WaitGroup // what runs in the background
 	local    atomic.Bool    // all data is: see Server.LayersComplete
+	covered  sync.Once      // a name of the image that ours covers was logged
 }
 
 // start is the beginning of every request. From here on h has not the kernel's
@@ -99,10 +100,13 @@ func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out
 	if len(name) > nameMax {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
-	if status, ok := t.hidden.lookup(h.NodeId, name, out); ok {
+	dir := h.NodeId
+	if dir == nodeHidden && name == theirsName {
+		dir, name = uint64(t.hidden.top), view.MetaDir
+	} else if status, ok := t.hidden.lookup(dir, name, out); ok {
 		return status
 	}
-	a, err := t.find(r, view.Ino(h.NodeId), name)
+	a, err := t.find(r, view.Ino(dir), name)
 	if errors.Is(err, view.ErrNotExist) {
 		out.EntryValid = forEver // node id 0: a name that is not there, to be remembered
 		return fuse.OK

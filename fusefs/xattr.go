@@ -12,6 +12,10 @@ import (
 // never listed, so that copies of a tree stay clean.
 const provenance = "user.peelfs."
 
+// theirs is the prefix under which an image's own attributes are shown that have
+// names which we answer.
+const theirs = provenance + "own."
+
 func (t *tree) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
 	r := t.start(cancel, h)
 	defer r.finish()
@@ -25,15 +29,36 @@ func (t *tree) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string, d
 	return copyOut(dest, value)
 }
 
+// xattr is an extended attribute of a node. Of those with our prefix the image's
+// own are answered too where we have none; one that we do have is answered under
+// the name that ListXAttr gives it.
 func (t *tree) xattr(r *request, name string) ([]byte, bool, error) {
 	if strings.HasPrefix(name, provenance) {
-		text := t.origin(r.node, name)
-		return []byte(text), text != "", nil
+		if text := t.origin(r.node, name); text != "" {
+			return []byte(text), true, nil
+		}
+		if t.isOurs(name) {
+			return nil, false, nil
+		}
 	}
 	if t.hidden.owns(r.node) {
 		return nil, false, nil
 	}
+	if rest, ok := strings.CutPrefix(name, theirs); ok && t.isOurs(provenance+rest) {
+		if value, ok, err := t.view.Xattr(r, view.Ino(r.node), provenance+rest); ok || err != nil {
+			return value, ok, err
+		}
+	}
 	return t.view.Xattr(r, view.Ino(r.node), name)
+}
+
+// isOurs reports whether an attribute of this name says where a node comes from.
+func (t *tree) isOurs(name string) bool {
+	switch name {
+	case provenance + "image", provenance + "layer", provenance + "created_by":
+		return true
+	}
+	return false
 }
 
 // origin says where a node comes from, "" if that is not known.
@@ -79,6 +104,9 @@ func (t *tree) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []byte) 
 	}
 	var list []byte
 	for _, name := range names {
+		if t.isOurs(name) {
+			name = theirs + strings.TrimPrefix(name, provenance)
+		}
 		list = append(append(list, name...), 0)
 	}
 	return copyOut(dest, list)
