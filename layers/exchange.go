@@ -20,7 +20,7 @@ import (
 
 // ExportIndex returns the layer's index for another machine, and makes it if need
 // be. It is always one that a reading of the layer has proven; a layer that has
-// a table of contents of its own is Unsupported: whoever needs it finds it there.
+// a table of contents of its own is Unsupported: other machines find that there.
 func (l *Layer) ExportIndex(ctx context.Context) ([]byte, error) {
 	x, err := l.BuildIndex(ctx)
 	if err != nil {

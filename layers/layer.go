@@ -18,20 +18,22 @@ import (
 
 // Layer is one layer, lazily. Methods are safe for concurrent use.
 //
-// It is in one of these states, of which the disk holds the truth:
+// It is in one of these states, of which the disk holds the truth. Status calls
+// open layers indexed, partial or complete, by how much of their data is here.
 //
-//	cold     -> indexing: somebody needs the index        (acquire)
-//	indexing -> open:     the index is there and mapped   (acquired is set)
+//	cold     -> indexing: a caller needs the index        (acquire)
+//	indexing -> open:     the index is there and mapped   (current is set)
 //	indexing -> cold:     it could not be made; the failure is remembered for
-//	                      failureMemory, then the next caller tries anew
-//	open     -> open:     spans come (fill) and go (evict), in any process
-//	open     -> open:     the same layer, proven (promote)
-//	open     -> broken:   what a table of contents said of it was wrong
+//	                      opened.FailureMemory, then the next caller tries anew
+//	open     -> open:     spans come and go, in any process
+//	open     -> open:     another generation takes its place: the layer was proven
+//	                      (promote), or there is room for it at last (settleAgain)
+//	open     -> corrupt:  what a table of contents said of it was wrong
 //	open     -> cold:     a file of it in the cache was cut short or cannot be
 //	                      read (heal); that file is thrown away
 //
-// Invariant: what acquired points to was verified when it was published and
-// stays mapped until the Layer is closed, even when forgotten.
+// Invariant: the generation that current points to was verified when it was
+// published and stays mapped until the Layer is closed, even when replaced.
 type Layer struct {
 	store *Store
 	src   Source

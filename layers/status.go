@@ -23,7 +23,7 @@ const (
 	Indexed  State = "indexed"  // its entries are known, none of its data is here
 	Partial  State = "partial"  // some of its data is here
 	Complete State = "complete" // all of its data is here
-	Broken   State = "corrupt"  // its bytes do not hold their digests
+	Corrupt  State = "corrupt"  // its bytes do not hold their digests
 )
 
 // Status tells about a layer, for people and programs. Sizes are in bytes.
@@ -62,7 +62,7 @@ func (l *Layer) Status() Status {
 		st.Error = err.Error()
 	}
 	if l.corrupt.Load() != nil {
-		st.State = Broken
+		st.State = Corrupt
 	}
 	if err := l.err.Load(); err != nil {
 		st.Error = (*err).Error()

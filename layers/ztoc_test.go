@@ -122,7 +122,7 @@ func TestWithoutAUsableZtocTheLayerIsRead(t *testing.T) {
 	}
 }
 
-// Who reads by a ztoc goes on undisturbed when another process proves the layer.
+// A reader by a ztoc goes on undisturbed when another process proves the layer.
 func TestProvingALayerLeavesItsReadersAlone(t *testing.T) {
 	sources, blobs := indexedLayers(t)
 	dir := t.TempDir()
@@ -222,7 +222,7 @@ func TestALyingZtocIsFoundOut(t *testing.T) {
 			if err := l.Fill(t.Context()); !errkind.Is(err, errkind.Corrupt) || !strings.Contains(err.Error(), "lies") {
 				t.Fatalf("error %v", err)
 			}
-			if st := l.Status(); st.State != Broken {
+			if st := l.Status(); st.State != Corrupt {
 				t.Errorf("%+v", st)
 			}
 			if _, err := l.ReadAt(t.Context(), fileNamed(t, x, "data"), make([]byte, 1), 0); err == nil {

@@ -202,7 +202,7 @@ func stateWord(l layers.Status, ended bool) string {
 		return "already here"
 	case l.State == layers.Complete:
 		return "complete"
-	case l.State == layers.Broken:
+	case l.State == layers.Corrupt:
 		return "corrupt"
 	case ended:
 		return "incomplete"

@@ -94,7 +94,7 @@ func TestWithoutItsLockNothingChanges(t *testing.T) {
 	mustRead(t, f, 2, false)
 }
 
-// Whoever has a pair of files open goes on with that pair, in bytes, bits and
+// A process that has a pair of files open goes on with that pair, in bytes, bits and
 // locks, when another one takes its place.
 func TestAPairIsReplacedAsAPair(t *testing.T) {
 	longer := Layout{Space: "tar", Size: (testLen + 1) * testSpan, Spans: testLen + 1, Bounds: bounds}

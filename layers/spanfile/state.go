@@ -192,7 +192,7 @@ func (st *state) distrust() {
 
 // replace puts a new state in the place of st at path, for the data file with an
 // inode number, in which all that st has is suspect: st was another data file's,
-// and whoever writes to that one goes on to set its bits.
+// and a process that writes to that one goes on to set its bits.
 func (st *state) replace(path string, inode uint64) error {
 	fresh, err := createState(filepath.Dir(path), st.n, inode)
 	if err != nil {
