@@ -189,6 +189,51 @@ func TestDockerArchiveByDigest(t *testing.T) {
 	wantErr(t, c, "docker-archive:"+file+"@"+digest.SHA512.FromString("x").String(), errkind.NotFound)
 }
 
+// A name names one image, and a part of a name only if no other image has it too.
+func TestNamesInDockerArchives(t *testing.T) {
+	var s dockerSave
+	a, b := string(layerA), string(layerB)
+	s.file("a.tar", a)
+	s.file("b.tar", b)
+	first := s.image([]string{"foo:1", "foo:same"}, []string{a}, "a.tar")
+	second := s.image([]string{"quay.io/bar:1", "bar:2"}, []string{b}, "b.tar")
+	s.image([]string{"foo:other"}, []string{a}, "a.tar") // the first image once more
+	file := "docker-archive:" + s.write(t, "x.tar")
+	c := newClient(t, Config{CacheDir: t.TempDir()})
+	for name, want := range map[string]string{"foo:1": first, "docker.io/library/foo:1": first, "same": first, "other": first, first[:20]: first,
+		first[7:15]: first, "@0": first, "quay.io/bar:1": second, "2": second, "docker.io/library/bar:2": second, second[7:]: second, "@1": second} {
+		if got := resolve(t, c, file+":"+name); got.Digest.String() != want {
+			t.Errorf("%s is %s", name, got.Digest)
+		}
+	}
+	wantErr(t, c, file+":1", errkind.Invalid, "several", "foo:1", "quay.io/bar:1")
+	wantErr(t, c, file, errkind.Invalid, "3 images", "foo:1")
+	for _, name := range []string{"bar:1", "foo", "3", "@3", "@-1"} {
+		wantErr(t, c, file+":"+name, errkind.NotFound, "foo:1")
+	}
+}
+
+// What docker saves since 25 is a layout too: both ways in lead to its image, and
+// the list, which may come last, decides about the order of layers.
+func TestDockerArchivesThatAreLayouts(t *testing.T) {
+	img := newImage(digest.SHA256, layerA, layerB)
+	files := layoutFiles(img.blobs, named(img.top, ocispec.AnnotationRefName, "1", containerdName, "docker.io/library/app:1"))
+	name := func(d Descriptor) string { return "blobs/sha256/" + d.Digest.Encoded() }
+	list, _ := json.Marshal([]map[string]any{{"Config": name(img.manifest.Config), "RepoTags": []string{"app:1"},
+		"Layers": []string{name(img.manifest.Layers[0]), name(img.manifest.Layers[1])}}})
+	files["manifest.json"] = string(list)
+	file := writeFile(t, filepath.Join(t.TempDir(), "x.tar"), string(tarOf(files)), 0o644)
+	for _, ref := range []string{"docker-archive:" + file, "docker-archive:" + file + ":app:1", "docker-archive:" + file + "@" + img.manifest.Config.Digest.String(),
+		"oci-archive:" + file, "oci-archive:" + file + ":app:1", "oci-archive:" + file + ":1"} {
+		got := resolve(t, newClient(t, Config{}), ref)
+		for i, l := range got.Layers {
+			if l.Descriptor.Digest != img.manifest.Layers[i].Digest {
+				t.Errorf("%s: layer %d is %s", ref, i, l.Descriptor.Digest)
+			}
+		}
+	}
+}
+
 func TestOldArchiveByDigest(t *testing.T) {
 	id := strings.Repeat("b", 64)
 	image := testregistryv1.Image{ID: id, JSON: []byte(`{"id":"` + id + `"}`), Layer: layerA}

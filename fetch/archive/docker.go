@@ -181,20 +181,22 @@ func (d *Docker) find(name string) (saved, error) {
 	if n, err := strconv.Atoi(strings.TrimPrefix(name, "@")); err == nil && strings.HasPrefix(name, "@") && n >= 0 && n < len(d.list) {
 		return d.list[n], nil
 	}
+	id := strings.TrimPrefix(name, "sha256:")
+	if i := slices.IndexFunc(d.list, func(s saved) bool { return s.has(func(t string) bool { return sameRef(t, name) }) }); i >= 0 {
+		return d.list[i], nil
+	}
 	for _, fits := range []func(saved) bool{
-		func(s saved) bool {
-			return slices.ContainsFunc(s.RepoTags, func(t string) bool { return sameRef(t, name) })
-		},
-		func(s saved) bool {
-			return slices.ContainsFunc(s.RepoTags, func(t string) bool { return tagOf(t) == name })
-		},
-		func(s saved) bool {
-			return len(name) >= 4 && strings.HasPrefix(s.id(), strings.TrimPrefix(name, "sha256:"))
-		},
+		func(s saved) bool { return s.has(func(t string) bool { return tagOf(t) == name }) },
+		func(s saved) bool { return len(id) >= 4 && strings.HasPrefix(s.id(), id) },
 	} {
-		if i := slices.IndexFunc(d.list, fits); i >= 0 {
-			return d.list[i], nil
+		i := slices.IndexFunc(d.list, fits)
+		if i < 0 {
+			continue
 		}
+		if slices.ContainsFunc(d.list[i+1:], func(s saved) bool { return fits(s) && s.Config != d.list[i].Config }) {
+			return saved{}, choices(errkind.New(errkind.Invalid, "%q means several images of %s", name, d.label), d.Names())
+		}
+		return d.list[i], nil
 	}
 	return saved{}, choices(errkind.New(errkind.NotFound, "%s has no image %q", d.label, name), d.Names())
 }
@@ -229,6 +231,9 @@ func (d *Docker) byDigest(ctx context.Context, want digest.Digest) (saved, error
 	}
 	return saved{}, choices(errkind.New(errkind.NotFound, "%s has no image of the digest %s", d.label, want), d.Names())
 }
+
+// has reports whether one of the image's names fits.
+func (s saved) has(fits func(string) bool) bool { return slices.ContainsFunc(s.RepoTags, fits) }
 
 // id is the image's ID as the name of its configuration has it.
 func (s saved) id() string {
