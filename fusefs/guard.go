@@ -124,9 +124,9 @@ func (t *tree) heal(fault error) {
 	t.view.Heal()
 }
 
-func (f *forest) whole() bool {
+func (f *libraryFS) whole() bool {
 	whole := true
-	for _, s := range f.slots() {
+	for _, s := range f.images() {
 		if t := s.current(); t != nil && !t.whole() {
 			whole = false
 		}
@@ -134,8 +134,8 @@ func (f *forest) whole() bool {
 	return whole
 }
 
-func (f *forest) heal(fault error) {
-	for _, s := range f.slots() {
+func (f *libraryFS) heal(fault error) {
+	for _, s := range f.images() {
 		if t := s.current(); t != nil {
 			t.heal(fault)
 		}

@@ -29,7 +29,7 @@ const (
 var outsideName = path.Base(view.OutsideDir)
 
 // hidden is the directory .peelfs at the root: found by its name, never listed
-// there. What the image has under that name is found in it, as "image", and never
+// there. An entry of the image by that name is found in it, as "image", and never
 // listed either, since to know of it is to ask every layer. To look at it no layer is touched; not even to list the layers' trees,
 // whose roots therefore have made-up attributes.
 type hidden struct {
@@ -42,8 +42,9 @@ type hidden struct {
 	roots map[uint64]int // root of a layer's own tree -> layer
 }
 
-// hiddenFile is one file. What a look at it finds stays for the reads that
-// follow, so that they fit the size and the time that were given.
+// hiddenFile is one file in the hidden directory. Its content is made when its
+// attributes are asked for, and kept for the reads that follow: they have the length
+// and the time that the kernel was told.
 type hiddenFile struct {
 	File
 	mu struct {
@@ -217,9 +218,10 @@ func (h *hidden) back() string {
 	return strings.TrimSuffix(strings.Repeat("../", depth+1), "/")
 }
 
-// stand is what stands for a name of the view: itself, or the link to the
-// subtree, since no directory may be at two places.
-func (h *hidden) stand(ino view.Ino, kind index.Kind) (view.Ino, index.Kind) {
+// substitute returns the node that is shown in the place of a node of the view: the
+// link to the subtree for the subtree itself, since no directory may be at two
+// places, and else the node.
+func (h *hidden) substitute(ino view.Ino, kind index.Kind) (view.Ino, index.Kind) {
 	if ino == h.top && h.isPart() {
 		return nodeBack, index.Symlink
 	}

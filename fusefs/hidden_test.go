@@ -111,7 +111,7 @@ func TestLayerTreesShowMarkers(t *testing.T) {
 	}
 }
 
-// What an image itself has under our names is there under others.
+// Entries of an image by our names are found under other names.
 func TestNamesOfTheImageThatOursCover(t *testing.T) {
 	l := layerOf(t, tartest.File(".peelfs/theirs", "x"), tartest.File(".peelfs/sub/f", "y"), tartest.File("a", "",
 		tartest.Xattr("user.peelfs.layer", "1"), tartest.Xattr("user.peelfs.created_by", "2"), tartest.Xattr("user.peelfs.other", "3")))

@@ -9,21 +9,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sort is what a path in a mount of many images can be.
-type Sort uint8
+// PathKind is what a path in a mount of many images can be.
+type PathKind uint8
 
-// The sorts.
+// The kinds of paths.
 const (
-	Nothing Sort = iota // no image is called so, nor is a folder of images
-	Folder
-	Image
+	NotAPath PathKind = iota // no image is called so, nor is a folder of images
+	FolderPath
+	ImagePath
 )
 
 // Library is what a mount of many images shows. Paths are of names, without a
-// slash at either end; "" is the root, a Folder. Methods are called concurrently.
+// slash at either end; "" is the root, a FolderPath. Methods are called concurrently.
 type Library interface {
-	// Sort tells by the path alone; it asks nobody.
-	Sort(path string) Sort
+	// Kind tells by the path alone; it asks nobody.
+	Kind(path string) PathKind
 	// List has the names that are known in a folder, sorted, and when there was
 	// last a change to what is known.
 	List(folder string) (names []string, changed time.Time, err error)
@@ -57,7 +57,7 @@ func MountLibrary(dir string, lib Library, idle time.Duration, opt Options) (*Se
 	if err != nil {
 		return nil, err
 	}
-	s, err := serve(path, device, &opt, func(device int) filesystem { return newForest(lib, idle, &opt, device) })
+	s, err := serve(path, device, &opt, func(device int) filesystem { return newLibraryFS(lib, idle, &opt, device) })
 	if err != nil {
 		return nil, errors.Join(err, detach(path, true))
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A registry that is away can fail thousands of requests in a second: only
+// logBurst bounds the lines of the log: a registry that is away can fail thousands of requests in a second: only
 // logBurst of them are logged, and the rest counted.
 const logBurst = 10
 

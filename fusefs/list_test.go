@@ -12,7 +12,7 @@ import (
 	"github.com/peelfs/peelfs/internal/tartest"
 )
 
-// Whoever asks what is mounted at a path is told of the mount that shows there.
+// A question for the mount at a path is answered with the one that shows there.
 func TestWhatLiesUponAMountIsNotTakenForIt(t *testing.T) {
 	needRoot(t)
 	dir, s := mounted(t, viewOf(layerOf(t, tartest.File("f", "x"))), Options{})

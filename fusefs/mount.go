@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// background is how many requests the kernel may have under way that no reader
+// maxBackground is how many requests the kernel may have under way that no reader
 // waits for by itself. With its default of 12, as many read-aheads that wait for
 // the network stall all others, those of local data too.
-const background = 512
+const maxBackground = 512
 
 // Server serves one mount.
 type Server struct {
@@ -27,14 +27,14 @@ type Server struct {
 	done chan struct{} // closed when the kernel has let go and nothing runs any more
 }
 
-// filesystem is what a Server serves: a tree, or a forest of them.
+// filesystem is what a Server serves: a tree, or a library of them.
 type filesystem interface {
 	fuse.RawFileSystem
-	begins(*fuse.Server) // starts what runs in the background
-	close()              // fails all that waits
-	finish()             // closes, and waits for what runs; no request is under way any more
-	localNow() bool      // notices whether all data has become local, and says whether it has just now
-	stats() Stats        // a snapshot
+	start(*fuse.Server) // starts the goroutines that run in the background
+	close()             // fails all that waits
+	finish()            // closes, and waits for what runs; no request is under way any more
+	localNow() bool     // notices whether all data has become local, and says whether it has just now
+	stats() Stats       // a snapshot
 	onPanic(any) fuse.Status
 	whole() bool // looks whether files of the cache in use are as long as they were
 	heal(error)  // finds out which of them are damaged, and lets go of those
@@ -100,7 +100,7 @@ func serve(path string, device int, opt *Options, serves func(device int) filesy
 		return nil, errkind.New(errkind.NoFUSE, "talk to the kernel: %w", err)
 	}
 	s := &Server{dir: path, info: *info, fs: files, log: log, fuse: server, done: make(chan struct{})}
-	files.begins(server)
+	files.start(server)
 	go s.run(watched)
 	s.LayersComplete()
 	return s, nil
@@ -116,7 +116,7 @@ func (s *Server) run(watched int) {
 
 func newTree(v *view.View, opt *Options, device int) *tree {
 	t := &tree{view: v, opt: opt, hidden: newHidden(v, opt), numbers: numbers{top: opt.top()}}
-	t.pusher = newPusher(t)
+	t.pusher = newCachePusher(t)
 	t.session = newSession(opt, device, t.pathOf)
 	return t
 }
@@ -128,14 +128,14 @@ func newSession(opt *Options, device int, path func(node uint64) string) *sessio
 	}
 }
 
-func (t *tree) begins(server *fuse.Server) {
+func (t *tree) start(server *fuse.Server) {
 	t.pusher.server = server
-	t.ends.Go(t.pusher.run)
+	t.background.Go(t.pusher.run)
 }
 
 func (t *tree) finish() {
 	t.close()
-	t.ends.Wait()
+	t.background.Wait()
 	t.watchers.Wait()
 }
 
@@ -144,7 +144,7 @@ func mountOptions(opt *Options, log *slog.Logger, onPanic func(any) fuse.Status)
 		Name: "peelfs", FsName: opt.FSName,
 		MaxWrite:      maxRead, // the size of reads as well
 		MaxReadAhead:  maxRead,
-		MaxBackground: background, CongestionThreshold: background,
+		MaxBackground: maxBackground, CongestionThreshold: maxBackground,
 		EnableSymlinkCaching: true,
 		DisableSplice:        true, // three system calls more for each READ, and no gain
 		ExtraCapabilities:    fuse.CAP_EXPORT_SUPPORT | fuse.CAP_NO_OPENDIR_SUPPORT,
@@ -202,8 +202,9 @@ func (t *tree) stats() Stats {
 	}
 }
 
-// LayersComplete is to be called when data became local: once all is, the
-// kernel may read further ahead. That needs root, and is no loss else.
+// LayersComplete is to be called when data became local: once all of it is, the
+// kernel is allowed to read further ahead. Only root may change that; for others the
+// call does nothing.
 func (s *Server) LayersComplete() {
 	if !s.fs.localNow() {
 		return

@@ -60,7 +60,7 @@ func missing(dir string, err error) error {
 }
 
 func checkDirectory(dir, path string) error {
-	f, err := os.OpenFile(path, unix.O_DIRECTORY, 0) // what is none, a fifo perhaps, is not opened
+	f, err := os.OpenFile(path, unix.O_DIRECTORY, 0) // a fifo, for one, is not opened
 	if errors.Is(err, unix.ENOTDIR) {
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "the mountpoint %s is not a directory", dir),
 			"give an empty directory")
@@ -95,7 +95,8 @@ func Dead(dir string) (bool, error) {
 }
 
 // ClearDead detaches dead mounts of ours at dir, if there are any, one upon the
-// other perhaps. Who uses them keeps what the kernel has cached.
+// other perhaps. Their users keep
+// what the kernel has cached.
 func ClearDead(dir string) error {
 	for range 64 {
 		dead, err := Dead(dir)
@@ -108,7 +109,7 @@ func ClearDead(dir string) error {
 		}
 		if err := detach(path, true); err != nil {
 			return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is a mount whose server is gone, and cannot be cleared: %w", dir, err),
-				"have who mounted it, or root, run `umount -l %s`", dir)
+				"its user, or root, can run `umount -l %s`", dir)
 		}
 	}
 	return errkind.New(errkind.Mountpoint, "%s has too many dead mounts upon each other", dir)
@@ -117,9 +118,9 @@ func ClearDead(dir string) error {
 // maxLinks is how many symbolic links a path may take, as for the kernel.
 const maxLinks = 40
 
-// Canonical is dir without symbolic links, as mountinfo has it. What lies there
-// is never looked at, only whether it is a symbolic link: a mount may be dead,
-// or take its time to tell even about its root.
+// Canonical returns dir without symbolic links, as mountinfo has it. It does not look
+// at the attributes of dir itself, but only reads it as a symbolic link: a mount may
+// be dead, or take its time to tell even about its root.
 func Canonical(dir string) (string, error) {
 	path, err := filepath.Abs(dir)
 	if err != nil {

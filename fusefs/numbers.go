@@ -13,20 +13,20 @@ const nodeOutside = 5
 // behind it: those of the view and of the hidden directory.
 //
 //	one image    the same, but for the two roots of a subtree
-//	many images  bits 63..48 slot, from 1   47..0 the image's node:
+//	many images  bits 63..48 image, from 1   47..0 the image's node:
 //	             narrow as in the view, or wide and own as
 //	             47 own   46..45 marker   44..32 layer, from 1   31..0 entry
 //
-// Slot 0 of many images has the directories above the images.
+// Image 0 of many has the directories above the images.
 type numbers struct {
-	slot uint64   // 0 where there is one image
-	top  view.Ino // shown as the root
+	image uint64   // 0 where there is one image
+	top   view.Ino // shown as the root
 }
 
 const (
-	slotShift = 48
-	maxSlot   = 1<<16 - 1
-	innerMask = 1<<slotShift - 1
+	imageShift = 48
+	maxImages  = 1<<16 - 1
+	innerMask  = 1<<imageShift - 1
 
 	packedOwn       = 47
 	packedMarker    = 45
@@ -36,7 +36,7 @@ const (
 
 // in is the number behind a kernel's node.
 func (n numbers) in(node uint64) uint64 {
-	if n.slot != 0 {
+	if n.image != 0 {
 		node = unpack(node & innerMask)
 	}
 	switch {
@@ -56,13 +56,13 @@ func (n numbers) out(number uint64) uint64 {
 	case number == uint64(view.RootIno):
 		number = nodeOutside
 	}
-	if n.slot == 0 {
+	if n.image == 0 {
 		return number
 	}
-	return n.slot<<slotShift | pack(number)
+	return n.image<<imageShift | pack(number)
 }
 
-func slotOf(node uint64) uint64 { return node >> slotShift }
+func imageOf(node uint64) uint64 { return node >> imageShift }
 
 func pack(number uint64) uint64 {
 	if number < 1<<view.WideShift {

@@ -91,7 +91,7 @@ func TestExtraLayersAreNoneOfTheImage(t *testing.T) {
 	}
 }
 
-// Each number has one node in each slot, and the way back.
+// Each number has one node in each image, and the way back.
 func TestNumbersGoBothWays(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		layer := rapid.Uint64Range(1, packedLayerMask).Draw(t, "layer")
@@ -100,9 +100,9 @@ func TestNumbersGoBothWays(t *testing.T) {
 		for _, number := range []uint64{
 			1, 2, 3, nodeBack, 16, layer&127<<25 | entry&(1<<25-1) | 1<<25, layer<<40 | entry, 1<<62 | layer<<40 | marker<<38 | entry,
 		} {
-			for _, n := range []numbers{{top: 1}, {top: 1, slot: 1}, {top: 1, slot: maxSlot}, {top: 1<<25 | 77}, {top: 1<<25 | 77, slot: 3}} {
+			for _, n := range []numbers{{top: 1}, {top: 1, image: 1}, {top: 1, image: maxImages}, {top: 1<<25 | 77}, {top: 1<<25 | 77, image: 3}} {
 				node := n.out(number)
-				if got := n.in(node); got != number || n.slot != 0 && slotOf(node) != n.slot {
+				if got := n.in(node); got != number || n.image != 0 && imageOf(node) != n.image {
 					t.Fatalf("%+v: %#x is told as %#x, which means %#x", n, number, node, got)
 				}
 			}

@@ -16,7 +16,7 @@ const (
 	pushGap    = 16       // how far behind the pushed ones the reader may read next
 )
 
-// pusher puts small files into the kernel's cache before they are read. Reading
+// cachePusher puts small files into the kernel's cache before they are read. Reading
 // many of them costs two wake-ups each, more than the copying.
 //
 // Children of a directory have consecutive inode numbers within a layer, in the
@@ -26,7 +26,7 @@ const (
 //
 // Invariant: what is pushed is what a READ would have answered. It is pushed
 // only while all data is local, so that a guess never costs a download.
-type pusher struct {
+type cachePusher struct {
 	tree   *tree
 	server *fuse.Server
 	wake   chan view.Ino // of the latest read; holds one
@@ -38,12 +38,12 @@ type pusher struct {
 	buf        []byte
 }
 
-func newPusher(t *tree) *pusher {
-	return &pusher{tree: t, wake: make(chan view.Ino, 1), buf: make([]byte, pushSize)}
+func newCachePusher(t *tree) *cachePusher {
+	return &cachePusher{tree: t, wake: make(chan view.Ino, 1), buf: make([]byte, pushSize)}
 }
 
-// saw tells of a READ of a whole small file. It never waits.
-func (p *pusher) saw(ino view.Ino) {
+// saw notes a READ of a whole small file. It never waits.
+func (p *cachePusher) saw(ino view.Ino) {
 	select {
 	case p.wake <- ino:
 	default:
@@ -51,7 +51,7 @@ func (p *pusher) saw(ino view.Ino) {
 }
 
 // run pushes until the session ends.
-func (p *pusher) run() {
+func (p *cachePusher) run() {
 	for {
 		select {
 		case ino := <-p.wake:
@@ -70,7 +70,7 @@ func (p *pusher) run() {
 }
 
 // adapt moves the window to the latest read.
-func (p *pusher) adapt(ino view.Ino) {
+func (p *cachePusher) adapt(ino view.Ino) {
 	switch {
 	case ino <= p.last || ino-p.last > p.window+pushGap:
 		p.window, p.next = 0, ino+1
@@ -82,8 +82,8 @@ func (p *pusher) adapt(ino view.Ino) {
 	p.last, p.next = ino, max(p.next, ino+1)
 }
 
-// push fills the window, unless the reader comes for more meanwhile.
-func (p *pusher) push() {
+// push sends files up to the window. It stops early when a newer READ is waiting.
+func (p *cachePusher) push() {
 	for p.window > 0 && p.next <= p.last+p.window && len(p.wake) == 0 {
 		if !p.pushOne(p.next) {
 			return
@@ -94,7 +94,7 @@ func (p *pusher) push() {
 
 // pushOne says whether to go on behind ino. The kernel refuses what it has never
 // heard of: that is the end of what the reader listed.
-func (p *pusher) pushOne(ino view.Ino) bool {
+func (p *cachePusher) pushOne(ino view.Ino) bool {
 	r := p.tree.begin(nil, &fuse.InHeader{NodeId: uint64(ino)})
 	defer r.finish()
 	a, err := p.tree.view.Attr(r, ino)

@@ -11,7 +11,7 @@ import (
 )
 
 func TestPusherFollowsOneReader(t *testing.T) {
-	p := newPusher(nil)
+	p := newCachePusher(nil)
 	for i, c := range []struct{ ino, window, next view.Ino }{
 		{1000, 0, 1001}, // who reads one file may read any other next
 		{1001, 4, 1002},

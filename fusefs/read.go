@@ -11,7 +11,7 @@ import (
 // Read returns exactly what the file has there, or an error. The kernel takes a
 // short answer for the end of the file, and shrinks it for ever.
 func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	r := t.start(cancel, &in.InHeader)
+	r := t.newRequest(cancel, &in.InHeader)
 	defer r.finish()
 	off := int64(in.Offset)
 	if data, ok := t.hidden.read(in.NodeId, off, len(buf)); ok {
@@ -22,7 +22,7 @@ func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 	}
 	n, err := t.readExactly(r, buf, off)
 	if err != nil {
-		status := t.fail(r, err)
+		status := t.errno(r, err)
 		if status != fuse.EINTR {
 			t.failures.record(in.NodeId, off, status, time.Now())
 		}

@@ -5,12 +5,12 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-// An entry's offset is its index plus one, "." and ".." being the first two: a
+// dots is the number of "." and "..". An entry's offset is its index plus one, "." and ".." being the first two: a
 // listing never changes, so seekdir and telldir need no state.
 const dots = 2
 
-// ReadDirPlus lists names with their attributes, so that who lists and then
-// looks at each file costs no further request.
+// ReadDirPlus lists names with their attributes, so that a program which lists a
+// directory and then looks at each file costs no further request.
 func (t *tree) ReadDirPlus(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return t.list(cancel, in, out, true)
 }
@@ -20,27 +20,27 @@ func (t *tree) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEnt
 }
 
 func (t *tree) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
-	r := t.start(cancel, &in.InHeader)
+	r := t.newRequest(cancel, &in.InHeader)
 	defer r.finish()
-	l := lister{tree: t, out: out, plus: plus}
+	l := lister{numbers: t.numbers, out: out, plus: plus}
 	if t.hidden.list(in.NodeId, in.Offset, &l) {
 		return fuse.OK
 	}
 	ino := view.Ino(in.NodeId)
 	dir, err := t.view.ReadDir(r, ino)
 	if err != nil {
-		return t.fail(r, err)
+		return t.errno(r, err)
 	}
 	if in.Offset < dots {
 		parent, err := t.parent(r, ino)
 		if err != nil {
-			return t.fail(r, err)
+			return t.errno(r, err)
 		}
 		if !l.dots(in.Offset, in.NodeId, parent) {
 			return fuse.OK
 		}
 	}
-	l.entries(dir, max(in.Offset, dots)-dots, ino == t.hidden.top)
+	t.listEntries(&l, dir, max(in.Offset, dots)-dots, ino == t.hidden.top)
 	return fuse.OK
 }
 
@@ -54,15 +54,15 @@ func (t *tree) parent(r *request, dir view.Ino) (uint64, error) {
 
 // lister fills a reply with entries until it is full.
 type lister struct {
-	tree *tree
-	out  *fuse.DirEntryList
-	plus bool
+	numbers numbers
+	out     *fuse.DirEntryList
+	plus    bool // with attributes
 }
 
 // add says whether the entry had room; with plus, entry is its place for
 // attributes. Without attributes the kernel asks for them when it needs them.
 func (l *lister) add(e fuse.DirEntry) (entry *fuse.EntryOut, ok bool) {
-	e.Ino = l.tree.numbers.out(e.Ino)
+	e.Ino = l.numbers.out(e.Ino)
 	if !l.plus {
 		return nil, l.out.AddDirEntry(e)
 	}
@@ -88,16 +88,16 @@ func (t *tree) sayCovered() {
 	})
 }
 
-// entries adds those of dir from the index first on. It allocates nothing for
-// names of up to 32 bytes, of which there can be a million.
-func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
+// listEntries adds the entries of dir to l, from the index first on. It allocates
+// nothing for names of up to 32 bytes, of which there can be a million.
+func (t *tree) listEntries(l *lister, dir *view.Dir, first uint64, root bool) {
 	for i := first; i < uint64(dir.Len()); i++ {
 		name, ino, kind := dir.Entry(int(i))
 		if root && string(name) == view.MetaDir {
-			l.tree.sayCovered()
+			t.sayCovered()
 			continue
 		}
-		stands, kind := l.tree.hidden.stand(ino, kind)
+		stands, kind := t.hidden.substitute(ino, kind)
 		entry, ok := l.add(fuse.DirEntry{
 			Name: string(name), // on the stack, but for long ones
 			Ino:  uint64(stands), Mode: modeOf(kind), Off: i + dots + 1,
@@ -108,7 +108,7 @@ func (l *lister) entries(dir *view.Dir, first uint64, root bool) {
 		if entry != nil && stands == ino {
 			a := dir.Attr(int(i))
 			fillEntry(entry, &a)
-			l.tree.tellEntry(entry)
+			t.translateEntry(entry)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (n *refusals) Statx(<-chan struct{}, *fuse.StatxIn, *fuse.StatxOut) fuse.St
 	return neverAsk
 }
 
-// Locks are the kernel's own: it does not send them.
+// GetLk, SetLk and SetLkw never come: the kernel keeps locks itself.
 func (n *refusals) GetLk(<-chan struct{}, *fuse.LkIn, *fuse.LkOut) fuse.Status { return neverAsk }
 func (n *refusals) SetLk(<-chan struct{}, *fuse.LkIn) fuse.Status              { return neverAsk }
 func (n *refusals) SetLkw(<-chan struct{}, *fuse.LkIn) fuse.Status             { return neverAsk }

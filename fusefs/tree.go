@@ -28,48 +28,50 @@ const nameMax = 255
 // of the view, or one of the hidden directory's, so that FORGET means nothing
 // here. Its methods are called concurrently.
 //
-// What each request does beyond its answer is in begin and fail: it is counted,
-// has a context that ends with its caller's patience, and is logged if it fails.
+// Each request is counted and gets a context that ends with its caller's patience
+// (newRequest), and is logged if it fails (errno).
 type tree struct {
 	*session
 	counters
 	refusals // what a read-only tree of plain data never does
 
-	numbers  numbers
-	view     *view.View
-	hidden   *hidden
-	opt      *Options
-	failures failures
-	limiter  limiter
-	pusher   *pusher
-	ends     sync.WaitGroup // what runs in the background
-	local    atomic.Bool    // all data is: see Server.LayersComplete
-	covered  sync.Once      // a name of the image that ours covers was logged
+	numbers    numbers
+	view       *view.View
+	hidden     *hidden
+	opt        *Options
+	failures   failures
+	limiter    limiter
+	pusher     *cachePusher
+	background sync.WaitGroup // what runs in the background
+	local      atomic.Bool    // all data is: see Server.LayersComplete
+	covered    sync.Once      // a name of the image that ours covers was logged
 }
 
-// start is the beginning of every request. From here on h has not the kernel's
-// number of the node, but the one behind it.
-func (t *tree) start(cancel <-chan struct{}, h *fuse.InHeader) *request {
+// newRequest begins a request. From here on h has the number that the view, or the
+// hidden directory, has for the node, and not the kernel's.
+func (t *tree) newRequest(cancel <-chan struct{}, h *fuse.InHeader) *request {
 	t.count(h.Opcode)
 	h.NodeId = t.numbers.in(h.NodeId)
 	return t.begin(cancel, h)
 }
 
-// tell makes of attributes what the kernel is told, and tellEntry of an entry.
-func (t *tree) tell(a *fuse.Attr) {
+// translateAttr changes attributes from the view's numbers and owners to those that
+// the kernel is told.
+func (t *tree) translateAttr(a *fuse.Attr) {
 	a.Ino = t.numbers.out(a.Ino)
 	t.opt.Squash.apply(a)
 }
 
-func (t *tree) tellEntry(out *fuse.EntryOut) {
+// translateEntry does for an entry what translateAttr does for attributes.
+func (t *tree) translateEntry(out *fuse.EntryOut) {
 	if out.NodeId != 0 {
 		out.NodeId = t.numbers.out(out.NodeId)
-		t.tell(&out.Attr)
+		t.translateAttr(&out.Attr)
 	}
 }
 
-// fail logs what went wrong and says what the kernel is told.
-func (t *tree) fail(r *request, err error) fuse.Status {
+// errno logs why a request failed and returns what the kernel is told.
+func (t *tree) errno(r *request, err error) fuse.Status {
 	status := statusOf(err)
 	if status == fuse.EINTR || status == fuse.ENOTDIR || status == fuse.Status(syscall.ESTALE) {
 		return status
@@ -94,9 +96,9 @@ func panicked(log *slog.Logger, what any) fuse.Status {
 }
 
 func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	r := t.start(cancel, h)
+	r := t.newRequest(cancel, h)
 	defer r.finish()
-	defer t.tellEntry(out)
+	defer t.translateEntry(out)
 	if len(name) > nameMax {
 		return fuse.Status(syscall.ENAMETOOLONG)
 	}
@@ -112,9 +114,9 @@ func (t *tree) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out
 		return fuse.OK
 	}
 	if err != nil {
-		return t.fail(r, err)
+		return t.errno(r, err)
 	}
-	if ino, _ := t.hidden.stand(a.Ino, a.Kind); ino != a.Ino && name != ".." && name != "." {
+	if ino, _ := t.hidden.substitute(a.Ino, a.Kind); ino != a.Ino && name != ".." && name != "." {
 		out.NodeId, out.EntryValid, out.AttrValid = uint64(ino), forEver, forEver
 		t.hidden.fillOwn(&out.Attr, uint64(ino))
 		return fuse.OK
@@ -139,9 +141,9 @@ func (t *tree) find(r *request, dir view.Ino, name string) (view.Attr, error) {
 }
 
 func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	r := t.start(cancel, &in.InHeader)
+	r := t.newRequest(cancel, &in.InHeader)
 	defer r.finish()
-	defer t.tell(&out.Attr)
+	defer t.translateAttr(&out.Attr)
 	if status, ok := t.hidden.getAttr(in.NodeId, out); ok {
 		return status
 	}
@@ -150,7 +152,7 @@ func (t *tree) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.Att
 	}
 	a, err := t.view.Attr(r, view.Ino(in.NodeId))
 	if err != nil {
-		return t.fail(r, err)
+		return t.errno(r, err)
 	}
 	out.AttrValid = forEver
 	fillAttr(&out.Attr, &a)
@@ -188,14 +190,14 @@ func (t *tree) getRoot(r *request, out *fuse.AttrOut) fuse.Status {
 }
 
 func (t *tree) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
-	r := t.start(cancel, h)
+	r := t.newRequest(cancel, h)
 	defer r.finish()
 	if r.node == nodeBack {
 		return []byte(t.hidden.back()), fuse.OK
 	}
 	target, err := t.view.Readlink(r, view.Ino(h.NodeId))
 	if err != nil {
-		return nil, t.fail(r, err)
+		return nil, t.errno(r, err)
 	}
 	return target, fuse.OK
 }
@@ -257,7 +259,8 @@ func fillAttr(out *fuse.Attr, a *view.Attr) {
 	out.Blksize = blockSize
 }
 
-// newLog is where go-fuse writes what it has to say.
+// newLog returns the logger of a mount, which discards everything if the options name
+// none.
 func newLog(opt *Options) *slog.Logger {
 	if opt.Logger == nil {
 		return slog.New(slog.DiscardHandler)

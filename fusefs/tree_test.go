@@ -388,10 +388,11 @@ func TestListingDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files := &tree{numbers: numbers{top: view.RootIno}, hidden: &hidden{top: view.RootIno}, opt: &Options{}}
 	out := newEntryList(256 << 10)
 	if n := testing.AllocsPerRun(20, func() {
-		l := lister{tree: &tree{numbers: numbers{top: view.RootIno}, hidden: &hidden{top: view.RootIno}, opt: &Options{}}, out: out(), plus: true}
-		l.entries(d, 0, false)
+		l := lister{numbers: files.numbers, out: out(), plus: true}
+		files.listEntries(&l, d, 0, false)
 	}); n > 5 {
 		t.Errorf("%v allocations for 1000 entries", n)
 	}

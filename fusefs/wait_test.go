@@ -209,7 +209,7 @@ func TestToolsUnmountWhatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// What a root has for want of a better answer does not last.
+// A root's attributes that were given for want of better ones do not last.
 func TestProvisionalRootDoesNotStick(t *testing.T) {
 	l := layerOf(t, tartest.Dir("./", tartest.Mode(0o711), tartest.Owner(7, 8)), tartest.File("f", ""))
 	l.fails.Store(failing(errkind.Unavailable))

@@ -17,11 +17,11 @@ const provenance = "user.peelfs."
 const theirs = provenance + "own."
 
 func (t *tree) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name string, dest []byte) (uint32, fuse.Status) {
-	r := t.start(cancel, h)
+	r := t.newRequest(cancel, h)
 	defer r.finish()
 	value, ok, err := t.xattr(r, name)
 	if err != nil {
-		return 0, t.fail(r, err)
+		return 0, t.errno(r, err)
 	}
 	if !ok {
 		return 0, absent(name)
@@ -93,14 +93,14 @@ func absent(name string) fuse.Status {
 }
 
 func (t *tree) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []byte) (uint32, fuse.Status) {
-	r := t.start(cancel, h)
+	r := t.newRequest(cancel, h)
 	defer r.finish()
 	if t.hidden.owns(h.NodeId) {
 		return 0, fuse.OK
 	}
 	names, err := t.view.XattrNames(r, view.Ino(h.NodeId))
 	if err != nil {
-		return 0, t.fail(r, err)
+		return 0, t.errno(r, err)
 	}
 	var list []byte
 	for _, name := range names {

@@ -84,7 +84,7 @@ func TestOnceInterruptedFirst(t *testing.T) {
 	}
 }
 
-// Who waits can give up, and the pull goes on.
+// A caller that waits can give up, and the pull goes on.
 func TestOnceInterruptedWaiter(t *testing.T) {
 	s, _ := newStore(t)
 	started, release := make(chan struct{}), make(chan struct{})

@@ -15,7 +15,7 @@ import (
 )
 
 // fakeSource is a registry that has one image, or fails; it writes down what it
-// was asked. What it has given once can be fetched locally.
+// was asked. An image that it gave once can be fetched locally.
 type fakeSource struct {
 	word string
 	fail error

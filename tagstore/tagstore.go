@@ -120,7 +120,7 @@ func (s *Store) apply(ctx context.Context, name string, f Found, confirmed bool)
 }
 
 // Tag gives what src names to the name dst as well, or instead of what it had.
-// What dst means in a registry does not matter from then on, until Set.
+// The meaning of dst in a registry does not matter from then on, until Set.
 func (s *Store) Tag(ctx context.Context, src Record, dst string) (c Change, err error) {
 	err = s.update(ctx, dst, func(r *Record) error {
 		c.New = r.Digest == "" && len(r.Images) == 0
@@ -138,8 +138,8 @@ func (s *Store) Tag(ctx context.Context, src Record, dst string) (c Change, err 
 	return c, err
 }
 
-// Remove forgets a canonical name; NotFound if it was not known. What the name
-// named stays in the cache until nothing needs it.
+// Remove forgets a canonical name; NotFound if it was not known. The image
+// stays in the cache until nothing needs it.
 func (s *Store) Remove(ctx context.Context, name string) error {
 	unlock, err := s.lock(ctx, name)
 	if err != nil {

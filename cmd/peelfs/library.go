@@ -29,25 +29,25 @@ type imageLibrary struct {
 	}
 }
 
-// Sort implements fusefs.Library. The first part of a path is a registry's host,
+// Kind implements fusefs.Library. The first part of a path is a registry's host,
 // with a dot, a port, or "localhost"; the last one of an image has a tag or a
 // digest.
-func (s *imageLibrary) Sort(path string) fusefs.Sort {
+func (s *imageLibrary) Kind(path string) fusefs.PathKind {
 	host, rest, deep := strings.Cut(path, "/")
 	if host != "localhost" && !strings.ContainsAny(host, ".:") {
-		return fusefs.Nothing
+		return fusefs.NotAPath
 	}
 	if !deep {
 		path, rest = path+"/x", "x"
 	}
 	ref, err := fetch.ParseReference(path)
 	if err != nil || ref.Transport() != "docker" || ref.Domain() != host {
-		return fusefs.Nothing
+		return fusefs.NotAPath
 	}
 	if last := rest[strings.LastIndexByte(rest, '/')+1:]; strings.ContainsAny(last, ":@") {
-		return fusefs.Image
+		return fusefs.ImagePath
 	}
-	return fusefs.Folder
+	return fusefs.FolderPath
 }
 
 // List implements fusefs.Library.
@@ -84,7 +84,7 @@ func (s *imageLibrary) known() ([]string, time.Time, error) {
 	}
 	var names []string
 	for _, r := range records {
-		if r.Digest != "" && s.Sort(r.Name) == fusefs.Image {
+		if r.Digest != "" && s.Kind(r.Name) == fusefs.ImagePath {
 			names = append(names, r.Name)
 		}
 	}

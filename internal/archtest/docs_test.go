@@ -17,7 +17,8 @@ var (
 	target   = regexp.MustCompile("`make ([a-z-]+)")
 )
 
-// What the documents point at exists: links, paths in code quotes, targets.
+// Links, paths in code quotes and make targets in the documents point at things that
+// exist.
 func TestDocumentsPointAtThings(t *testing.T) {
 	makefile := read(t, "Makefile")
 	for _, doc := range find(t, ".md") {

@@ -59,7 +59,7 @@ func functionLines(f *file, fn *ast.FuncDecl) int {
 	return n
 }
 
-// Written in pieces, so that this file does not break its own rule.
+// unfinished is written in pieces, so that this file does not break its own rule.
 var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X|HA` + `CK)\b|\.\./sha` + `red\b`)
 
 func TestNothingIsLeftForLater(t *testing.T) {
@@ -144,8 +144,8 @@ func TestNoContextInStructs(t *testing.T) {
 	}
 }
 
-// Package-level variables are tables, sentinels and pools of spare memory. What
-// changes otherwise has an owner.
+// Package-level variables are tables, sentinels and pools of spare memory. State
+// that changes otherwise has an owner.
 func TestNoPackageState(t *testing.T) {
 	for _, f := range sources(t) {
 		if f.test {

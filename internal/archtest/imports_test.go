@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The rooms, as docs/design.md draws them. Data flows one way, and so do
+// rooms are as docs/design.md draws them. Data flows one way, and so do
 // imports: a room may import itself, the rooms named here, and internal/.
 var rooms = map[string][]string{
 	"cmd":      {"fetch", "fusefs", "layers", "tagstore"},
@@ -16,12 +16,12 @@ var rooms = map[string][]string{
 	"tagstore": nil,
 }
 
-// Programs and test drivers under internal/: they use the rooms as cmd does.
+// drivers are programs and test drivers under internal/: they use the rooms as cmd does.
 // Everything else under internal/ is a small mechanism that knows nothing of
 // the project but its error kinds.
 var drivers = []string{"internal/archtest", "internal/demo", "internal/interop", "internal/bench", "internal/testregistryv1/serve"}
 
-// Packages that exist for tests and drivers only.
+// testOnly are packages that exist for tests and drivers only.
 var testOnly = []string{"internal/tartest", "internal/testregistry", "internal/testregistryv1", "internal/treedump", "internal/slownet", "internal/peers"}
 
 func under(pkg string, folder string) bool {
@@ -93,7 +93,7 @@ func TestImportRulesBite(t *testing.T) {
 	}
 }
 
-// What only one place may import, by the prefix of the import path.
+// reserved are imports that only some places may have, by the prefix of their path.
 var reserved = map[string][]string{
 	"github.com/hanwen/go-fuse":      {"fusefs"},
 	"github.com/spf13/cobra":         {"cmd"},

@@ -16,8 +16,8 @@ import (
 )
 
 // measureInflate decodes each layer three ways, from the page cache, in one
-// goroutine, into nothing. What counts is the processor's time: it does not
-// depend on who else is at work.
+// goroutine, into nothing. It measures the
+// processor's time, which does not depend on other programs.
 func measureInflate(ctx context.Context, l *lab) error {
 	for _, i := range []*image{l.many, l.big} {
 		m, err := l.manifest(ctx, i)

@@ -116,7 +116,7 @@ func TestTheOneThatWorksGivesUp(t *testing.T) {
 	})
 }
 
-// What somebody got done is for all, even if nobody was there to take it.
+// A result is for all, even if nobody was there to take it.
 func TestAValueCountsThoughItsMakerGaveUp(t *testing.T) {
 	g := Group[string, int]{KeepValue: Forever}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// What goes wrong at the door: each has its exit code, a message that names the
+// Failures before anything is mounted: each has its exit code, a message that names the
 // thing, nothing on stdout, and nothing left mounted.
 func TestRefusals(t *testing.T) {
 	ref, _ := pushFixture(t)

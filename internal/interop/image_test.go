@@ -58,7 +58,8 @@ func TestFixtureFromFiles(t *testing.T) {
 	}
 }
 
-// What umoci and overlayfs make of the fixture, object by object.
+// The mounted fixture is compared with the results of umoci and overlayfs, object by
+// object.
 func TestFixtureAsPeersSeeIt(t *testing.T) {
 	layout := fixture + "/images"
 	ref := push(t, "oci:"+layout+":gzip", "fixture/peers:1")

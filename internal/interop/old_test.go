@@ -13,7 +13,7 @@ import (
 	"github.com/peelfs/peelfs/internal/testregistryv1"
 )
 
-// The fixture as docker of 2014 pushed and saved it. No server of that time can be
+// fixtureOfOld is the fixture as docker of 2014 pushed and saved it. No server of that time can be
 // installed any more: the registry is ours, held to recordings of three of them.
 func fixtureOfOld(t *testing.T, packing testregistryv1.Packing) []testregistryv1.Image {
 	t.Helper()

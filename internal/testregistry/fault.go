@@ -162,7 +162,7 @@ func (w *faulty) some(p []byte) (int, error) {
 	return n, err
 }
 
-// end stops the answer for good. What was written so far does arrive.
+// end stops the answer for good. The bytes written so far do arrive.
 func (w *faulty) end() error {
 	_ = http.NewResponseController(w.ResponseWriter).Flush()
 	if w.f.Stall {

@@ -20,7 +20,7 @@ var (
 	layer2 = bytes.Repeat([]byte("x"), 114)
 )
 
-// pushBodies are what the recorded push sent.
+// pushBody has the bodies that the recorded push sent.
 func pushBody(path string) string {
 	list := `[{"id":"` + id1 + `"},{"id":"` + id2 + `"}]`
 	return map[string]string{

@@ -211,8 +211,8 @@ func TestDirs(t *testing.T) {
 	}
 }
 
-// What one session recorded, another finds that prefers another directory; and a
-// directory that cannot be used does not keep one from the next.
+// A record of one session is found by another one that prefers another directory; and
+// a directory that cannot be used does not keep one from the next.
 func TestRecordsOfAnotherSession(t *testing.T) {
 	file, a, b := filepath.Join(t.TempDir(), "file"), filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {

@@ -47,7 +47,7 @@ func NewPool(front, size int) *Pool {
 	return &Pool{front: front, size: size, free: make(chan *Buffer, spare)}
 }
 
-// Get returns a Buffer without output. What is in its memory is left from before.
+// Get returns a Buffer without output. Its memory has bytes left from before.
 func (p *Pool) Get() *Buffer {
 	select {
 	case b := <-p.free:

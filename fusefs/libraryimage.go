@@ -8,10 +8,10 @@ import (
 	"github.com/peelfs/peelfs/internal/flight"
 )
 
-// slot is one image of a library: a path, and the image that it named. Nodes that
-// the kernel was told of have the slot's number, and are good for this image for
-// as long as the mount lasts. So an image that a name has moved to gets a slot of
-// its own.
+// libraryImage is one image of a library: a path, and the image that the path named
+// when it was opened first. Nodes that the kernel was told of have its number, and
+// are good for this image for as long as the mount lasts. When a name moves to
+// another image, that one gets a libraryImage of its own.
 //
 //	unbound -> bound    which image it is was asked; never changes again
 //	closed  -> opening -> open    for a request, which does it; others wait
@@ -20,7 +20,7 @@ import (
 //
 // INVARIANT: tree is not nil exactly while open; it is closed only while busy is
 // 0. id is set before any node but the root was told.
-type slot struct {
+type libraryImage struct {
 	number uint64
 	path   string
 
@@ -33,8 +33,8 @@ type slot struct {
 	}
 }
 
-// id is the image, "" while unbound; open says whether it is ready.
-func (s *slot) state() (id string, open bool) {
+// state returns the id of the image, "" while unbound, and whether it is open.
+func (s *libraryImage) state() (id string, open bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.id, s.mu.tree != nil
@@ -51,7 +51,7 @@ type opened struct {
 // enter takes the image's tree for one request, and opens it if need be: of several
 // requests that come at once one opens, and what it fails with is for all of them.
 // Leave it with leave.
-func (s *slot) enter(ctx context.Context, open func() (opened, error)) (*tree, error) {
+func (s *libraryImage) enter(ctx context.Context, open func() (opened, error)) (*tree, error) {
 	for {
 		if t := s.take(); t != nil {
 			return t, nil
@@ -62,7 +62,7 @@ func (s *slot) enter(ctx context.Context, open func() (opened, error)) (*tree, e
 	}
 }
 
-func (s *slot) take() *tree {
+func (s *libraryImage) take() *tree {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.tree != nil {
@@ -71,7 +71,7 @@ func (s *slot) take() *tree {
 	return s.mu.tree
 }
 
-func (s *slot) open(open func() (opened, error)) error {
+func (s *libraryImage) open(open func() (opened, error)) error {
 	if s.current() != nil {
 		return nil // since the caller looked
 	}
@@ -85,7 +85,7 @@ func (s *slot) open(open func() (opened, error)) error {
 	return nil
 }
 
-func (s *slot) leave() {
+func (s *libraryImage) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.busy--
@@ -93,7 +93,7 @@ func (s *slot) leave() {
 }
 
 // takeIdle takes the tree out if nobody was in it since then.
-func (s *slot) takeIdle(since time.Time) (*tree, func() error) {
+func (s *libraryImage) takeIdle(since time.Time) (*tree, func() error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.mu.tree == nil || s.mu.busy > 0 || s.mu.last.After(since) {
@@ -105,7 +105,7 @@ func (s *slot) takeIdle(since time.Time) (*tree, func() error) {
 }
 
 // current is the tree, if it is open. The caller must not wait with it.
-func (s *slot) current() *tree {
+func (s *libraryImage) current() *tree {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.mu.tree

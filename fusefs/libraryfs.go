@@ -14,23 +14,23 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-// forest is a library as the kernel sees it: folders, and in them images, each a
-// tree of its own whose nodes have its slot's number.
+// libraryFS is a library as the kernel sees it: folders, and in them images, each a
+// tree of its own whose nodes have its image's number.
 //
 // All images are one file system. So nothing is mounted while somebody waits for
 // it, a working directory in an image is one as anywhere, and it takes no rights
 // but those for the one mount.
-type forest struct {
+type libraryFS struct {
 	*session
 	counters
 	refusals
 
-	lib  Library
-	opt  *Options
-	idle time.Duration
-	born time.Time
-	fuse *fuse.Server
-	ends sync.WaitGroup
+	lib        Library
+	opt        *Options
+	idle       time.Duration
+	born       time.Time
+	fuse       *fuse.Server
+	background sync.WaitGroup
 
 	// answers are the ids of the images that paths name. One stands for a moment,
 	// so that a program that tries a name in several ways asks once.
@@ -38,10 +38,10 @@ type forest struct {
 	limiter limiter
 	mu      struct {
 		sync.Mutex
-		folders map[uint64]string // by node, but for the root
-		nodes   map[string]uint64 // of folders
-		slots   []*slot           // slot i has the number i+1
-		latest  map[string]*slot  // by path
+		folders map[uint64]string        // by node, but for the root
+		nodes   map[string]uint64        // of folders
+		images  []*libraryImage          // images[i] has the number i+1
+		latest  map[string]*libraryImage // by path
 		lists   map[uint64][]string
 	}
 }
@@ -55,47 +55,47 @@ const (
 	answerValid = 2 * time.Second
 )
 
-func newForest(lib Library, idle time.Duration, opt *Options, device int) *forest {
-	f := &forest{lib: lib, opt: opt, idle: idle, born: time.Now()}
+func newLibraryFS(lib Library, idle time.Duration, opt *Options, device int) *libraryFS {
+	f := &libraryFS{lib: lib, opt: opt, idle: idle, born: time.Now()}
 	f.answers = &flight.Group[string, string]{KeepValue: answerValid, KeepError: answerValid}
 	f.session = newSession(opt, device, func(node uint64) string { return "/" + f.folder(node) })
 	f.mu.folders, f.mu.nodes = map[uint64]string{nodeRoot: ""}, map[string]uint64{"": nodeRoot}
-	f.mu.latest = map[string]*slot{}
+	f.mu.latest = map[string]*libraryImage{}
 	f.mu.lists = map[uint64][]string{}
 	return f
 }
 
-func (f *forest) begins(server *fuse.Server) {
+func (f *libraryFS) start(server *fuse.Server) {
 	f.fuse = server
-	f.ends.Go(f.closeIdle)
+	f.background.Go(f.closeIdle)
 }
 
 // finish ends everything. The server is through: no request is under way.
-func (f *forest) finish() {
+func (f *libraryFS) finish() {
 	f.close()
-	f.ends.Wait()
+	f.background.Wait()
 	f.closeSince(time.Now())
 	f.watchers.Wait()
 }
 
 // close fails all that waits, in the images too.
-func (f *forest) close() {
+func (f *libraryFS) close() {
 	f.session.close()
-	for _, s := range f.slots() {
+	for _, s := range f.images() {
 		if t := s.current(); t != nil {
 			t.close()
 		}
 	}
 }
 
-func (f *forest) slots() []*slot {
+func (f *libraryFS) images() []*libraryImage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.mu.slots)
+	return slices.Clone(f.mu.images)
 }
 
 // closeIdle closes what nobody uses, until the session ends.
-func (f *forest) closeIdle() {
+func (f *libraryFS) closeIdle() {
 	if f.idle <= 0 {
 		return
 	}
@@ -111,8 +111,8 @@ func (f *forest) closeIdle() {
 	}
 }
 
-func (f *forest) closeSince(since time.Time) {
-	for _, s := range f.slots() {
+func (f *libraryFS) closeSince(since time.Time) {
+	for _, s := range f.images() {
 		t, closer := s.takeIdle(since)
 		if t == nil {
 			continue
@@ -125,8 +125,8 @@ func (f *forest) closeSince(since time.Time) {
 	}
 }
 
-func (f *forest) localNow() bool {
-	for _, s := range f.slots() {
+func (f *libraryFS) localNow() bool {
+	for _, s := range f.images() {
 		if t := s.current(); t != nil {
 			t.localNow()
 		}
@@ -134,9 +134,9 @@ func (f *forest) localNow() bool {
 	return false // the mount's read-ahead is for all images, and some are not local
 }
 
-func (f *forest) stats() Stats {
+func (f *libraryFS) stats() Stats {
 	total := Stats{Requests: f.requests(), Waits: f.waits.Load(), Slow: f.slow.Load(), Failed: f.failed.Load(), Signals: f.interrupts.Load()}
-	for _, s := range f.slots() {
+	for _, s := range f.images() {
 		if t := s.current(); t != nil {
 			total.add(t.stats())
 		}
@@ -156,14 +156,14 @@ func (s *Stats) add(o Stats) {
 	s.Pushed += o.Pushed
 }
 
-func (f *forest) folder(node uint64) string {
+func (f *libraryFS) folder(node uint64) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.mu.folders[node]
 }
 
 // folderNode is the node of a folder. It is never used for another.
-func (f *forest) folderNode(path string) (uint64, error) {
+func (f *libraryFS) folderNode(path string) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if node, ok := f.mu.nodes[path]; ok {
@@ -177,16 +177,16 @@ func (f *forest) folderNode(path string) (uint64, error) {
 	return node, nil
 }
 
-func (f *forest) slot(node uint64) *slot {
+func (f *libraryFS) image(node uint64) *libraryImage {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := slotOf(node); n >= 1 && n <= uint64(len(f.mu.slots)) {
-		return f.mu.slots[n-1]
+	if n := imageOf(node); n >= 1 && n <= uint64(len(f.mu.images)) {
+		return f.mu.images[n-1]
 	}
 	return nil
 }
 
-func (f *forest) newSlot(path, id string) (*slot, error) {
+func (f *libraryFS) newImage(path, id string) (*libraryImage, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if s := f.mu.latest[path]; s != nil {
@@ -194,19 +194,19 @@ func (f *forest) newSlot(path, id string) (*slot, error) {
 			return s, nil // somebody was quicker
 		}
 	}
-	if len(f.mu.slots) >= maxSlot {
+	if len(f.mu.images) >= maxImages {
 		return nil, errkind.New(errkind.Unsupported, "too many images were asked for")
 	}
-	s := &slot{number: uint64(len(f.mu.slots) + 1), path: path}
+	s := &libraryImage{number: uint64(len(f.mu.images) + 1), path: path}
 	s.mu.id = id
-	f.mu.slots, f.mu.latest[path] = append(f.mu.slots, s), s
+	f.mu.images, f.mu.latest[path] = append(f.mu.images, s), s
 	return s, nil
 }
 
-// find is the slot of an image's name. A name that is known is not resolved
+// find returns the image that a name stands for. A name that is known is not resolved
 // before something in it is asked for, so that a listing with attributes asks
 // nobody; one that was closed is, for it may have moved.
-func (f *forest) find(r *request, path string) (*slot, error) {
+func (f *libraryFS) find(r *request, path string) (*libraryImage, error) {
 	f.mu.Lock()
 	s := f.mu.latest[path]
 	f.mu.Unlock()
@@ -216,23 +216,23 @@ func (f *forest) find(r *request, path string) (*slot, error) {
 			return s, nil
 		}
 	} else if f.lib.Known(path) {
-		return f.newSlot(path, "")
+		return f.newImage(path, "")
 	}
 	id, err := f.resolve(r, path)
 	if err != nil {
 		return nil, err
 	}
-	return f.newSlot(path, id)
+	return f.newImage(path, id)
 }
 
 // resolve asks which image a path names, once for all who ask at a time.
-func (f *forest) resolve(r *request, path string) (string, error) {
+func (f *libraryFS) resolve(r *request, path string) (string, error) {
 	return f.answers.Do(r, path, func(ctx context.Context) (string, error) { return f.lib.Resolve(ctx, path) })
 }
 
 // enter opens the image of a node for a request, which ends with s.leave.
-func (f *forest) enter(cancel <-chan struct{}, h *fuse.InHeader) (*slot, *tree, fuse.Status) {
-	s := f.slot(h.NodeId)
+func (f *libraryFS) enter(cancel <-chan struct{}, h *fuse.InHeader) (*libraryImage, *tree, fuse.Status) {
+	s := f.image(h.NodeId)
 	if s == nil {
 		return nil, nil, fuse.Status(syscall.ESTALE)
 	}
@@ -240,12 +240,12 @@ func (f *forest) enter(cancel <-chan struct{}, h *fuse.InHeader) (*slot, *tree, 
 	defer r.finish()
 	t, err := s.enter(r, func() (opened, error) { return f.open(r, s) })
 	if err != nil {
-		return nil, nil, f.fail(r, s.path, err)
+		return nil, nil, f.errno(r, s.path, err)
 	}
 	return s, t, fuse.OK
 }
 
-func (f *forest) open(r *request, s *slot) (opened, error) {
+func (f *libraryFS) open(r *request, s *libraryImage) (opened, error) {
 	id, _ := s.state()
 	if id == "" {
 		var err error
@@ -258,15 +258,16 @@ func (f *forest) open(r *request, s *slot) (opened, error) {
 		return opened{}, err
 	}
 	t := newTree(o.View, &o.Options, f.device)
-	t.numbers.slot = s.number
-	t.begins(f.fuse)
+	t.numbers.image = s.number
+	t.start(f.fuse)
 	t.localNow()
 	f.log.Info("image opened", "name", s.path, "digest", id)
 	return opened{id, t, o.Close}, nil
 }
 
-// fail logs why a name is not there, or an image not ready.
-func (f *forest) fail(r *request, path string, err error) fuse.Status {
+// errno logs why a name is not there, or an image is not ready, and returns what the
+// kernel is told.
+func (f *libraryFS) errno(r *request, path string, err error) fuse.Status {
 	status := statusOf(err)
 	if status == fuse.EINTR {
 		return status
@@ -279,7 +280,7 @@ func (f *forest) fail(r *request, path string, err error) fuse.Status {
 	return status
 }
 
-func (f *forest) onPanic(what any) fuse.Status {
+func (f *libraryFS) onPanic(what any) fuse.Status {
 	f.failed.Add(1)
 	return panicked(f.log, what)
 }
@@ -290,9 +291,9 @@ func isAbsent(err error) bool {
 		errkind.Is(err, errkind.Platform)
 }
 
-// lookup finds a name in a folder. That there is none is never told in a way that
-// the kernel would remember.
-func (f *forest) lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+// lookup finds a name in a folder. An absence is told in a way that the kernel does
+// not remember, for the name may exist later.
+func (f *libraryFS) lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	f.count(h.Opcode)
 	r := f.begin(cancel, h)
 	defer r.finish()
@@ -301,23 +302,23 @@ func (f *forest) lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, o
 		path += "/"
 	}
 	path += name
-	switch f.lib.Sort(path) {
-	case Folder:
+	switch f.lib.Kind(path) {
+	case FolderPath:
 		node, err := f.folderNode(path)
 		if err != nil {
-			return f.fail(r, path, err)
+			return f.errno(r, path, err)
 		}
 		out.NodeId, out.EntryValid = node, forEver
 		return f.fillFolder(&out.Attr, node)
-	case Image:
+	case ImagePath:
 		s, err := f.find(r, path)
 		if err != nil {
-			if status := f.fail(r, path, err); !isAbsent(err) {
+			if status := f.errno(r, path, err); !isAbsent(err) {
 				return status
 			}
 			return noSuchName
 		}
-		out.NodeId, out.EntryValidNsec = numbers{slot: s.number, top: view.RootIno}.out(uint64(view.RootIno)), imageValid
+		out.NodeId, out.EntryValidNsec = numbers{image: s.number, top: view.RootIno}.out(uint64(view.RootIno)), imageValid
 		f.fillImage(&out.Attr, s)
 		return fuse.OK
 	}
@@ -326,7 +327,7 @@ func (f *forest) lookup(cancel <-chan struct{}, h *fuse.InHeader, name string, o
 
 // fillFolder gives a folder's attributes, which must not be remembered: by its
 // time the kernel sees that a listing is old.
-func (f *forest) fillFolder(out *fuse.Attr, node uint64) fuse.Status {
+func (f *libraryFS) fillFolder(out *fuse.Attr, node uint64) fuse.Status {
 	changed := f.born
 	if _, at, err := f.lib.List(f.folder(node)); err == nil && at.After(changed) {
 		changed = at
@@ -338,9 +339,9 @@ func (f *forest) fillFolder(out *fuse.Attr, node uint64) fuse.Status {
 
 // fillImage gives the attributes of an image's root: those of the tree if it is
 // open and they are at hand, else what a directory has that nothing describes.
-func (f *forest) fillImage(out *fuse.Attr, s *slot) {
+func (f *libraryFS) fillImage(out *fuse.Attr, s *libraryImage) {
 	a := view.Attr{Ino: view.RootIno, Kind: index.Dir, Mode: 0o755, Nlink: 1, Sec: f.born.Unix()}
-	n := numbers{slot: s.number, top: view.RootIno}
+	n := numbers{image: s.number, top: view.RootIno}
 	if t := s.current(); t != nil {
 		a, _ = t.view.Provisional(t.hidden.top)
 		a.Ino = view.RootIno
@@ -354,21 +355,21 @@ func (f *forest) fillImage(out *fuse.Attr, s *slot) {
 
 // list lists a folder. A listing that is under way goes on with the names that it
 // began with.
-func (f *forest) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
+func (f *libraryFS) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList, plus bool) fuse.Status {
 	f.count(in.Opcode)
 	names, err := f.names(in.NodeId, in.Offset)
 	if err != nil {
 		r := f.begin(cancel, &in.InHeader)
 		defer r.finish()
-		return f.fail(r, f.folder(in.NodeId), err)
+		return f.errno(r, f.folder(in.NodeId), err)
 	}
-	l := lister{tree: &tree{numbers: numbers{top: view.RootIno}}, out: out, plus: plus}
+	l := lister{numbers: numbers{top: view.RootIno}, out: out, plus: plus}
 	if in.Offset < dots && !l.dots(in.Offset, in.NodeId, in.NodeId) {
 		return fuse.OK
 	}
 	for i := max(in.Offset, dots) - dots; i < uint64(len(names)); i++ {
 		// The number is none that a node has: it is told when the name is looked up.
-		e := fuse.DirEntry{Name: names[i], Mode: fuse.S_IFDIR, Ino: maxSlot<<slotShift | i + 1, Off: i + dots + 1}
+		e := fuse.DirEntry{Name: names[i], Mode: fuse.S_IFDIR, Ino: maxImages<<imageShift | i + 1, Off: i + dots + 1}
 		if _, ok := l.add(e); !ok {
 			return fuse.OK
 		}
@@ -376,7 +377,7 @@ func (f *forest) list(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntr
 	return fuse.OK
 }
 
-func (f *forest) names(node, from uint64) ([]string, error) {
+func (f *libraryFS) names(node, from uint64) ([]string, error) {
 	f.mu.Lock()
 	names, ok := f.mu.lists[node]
 	path := f.mu.folders[node]

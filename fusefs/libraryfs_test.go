@@ -45,14 +45,14 @@ func (l *testLibrary) set(image, id string) {
 	l.mu.known, l.mu.now = append(l.mu.known, image), time.Now()
 }
 
-func (l *testLibrary) Sort(p string) Sort {
+func (l *testLibrary) Kind(p string) PathKind {
 	switch {
 	case strings.HasPrefix(p, "bad"):
-		return Nothing
+		return NotAPath
 	case strings.Contains(path.Base(p), ":"):
-		return Image
+		return ImagePath
 	}
-	return Folder
+	return FolderPath
 }
 
 func (l *testLibrary) List(folder string) (names []string, _ time.Time, _ error) {
@@ -174,7 +174,7 @@ func TestLibraryListsAndLooksForNothing(t *testing.T) {
 	}
 }
 
-// What is not there may be there later.
+// A name that does not exist may exist later.
 func TestLibraryForgetsAbsence(t *testing.T) {
 	lib := newTestLibrary(t, map[string]string{})
 	dir := mountedLibrary(t, lib, time.Hour)

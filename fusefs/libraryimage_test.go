@@ -11,7 +11,7 @@ import (
 // would otherwise wait for a timeout of its own, one after the other.
 func TestAnImageThatCannotBeOpenedIsTriedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var s slot
+		var s libraryImage
 		end, tries := make(chan error), 0
 		open := func() (opened, error) { tries++; return opened{}, <-end }
 		var requests sync.WaitGroup
