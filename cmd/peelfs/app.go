@@ -12,7 +12,6 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
-	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/internal/userns"
@@ -59,9 +58,9 @@ func interruptible(ctx context.Context) (context.Context, func()) {
 func (a *app) cacheDir() (string, error) {
 	switch {
 	case a.flags.cacheDir != "":
-		return filepath.Abs(a.flags.cacheDir)
+		return absolutePath(a.flags.cacheDir)
 	case a.env("PEELFS_CACHE") != "":
-		return filepath.Abs(a.env("PEELFS_CACHE"))
+		return absolutePath(a.env("PEELFS_CACHE"))
 	case filepath.IsAbs(a.env("XDG_CACHE_HOME")):
 		return filepath.Join(a.env("XDG_CACHE_HOME"), "peelfs"), nil
 	case userns.OwnsSystem(systemCache):
@@ -93,24 +92,16 @@ func (a *app) openLog() error {
 	if err != nil {
 		return err
 	}
-	w := a.console.Err
-	if a.flags.logFile != "" {
-		w, err = os.OpenFile(a.flags.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-		if err != nil {
-			return errkind.New(errkind.Invalid, "log file: %w", err)
-		}
+	if a.flags.logFile == "" {
+		a.log = slog.New(a.console.LogHandler(level))
+		return nil
+	}
+	w, err := os.OpenFile(a.flags.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return errkind.New(errkind.Invalid, "log file: %w", err)
 	}
 	a.log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 	log.SetFlags(0) // net/http has no other way to complain of servers: that is for who debugs
 	log.SetOutput(slog.NewLogLogger(a.log.Handler(), slog.LevelDebug).Writer())
 	return nil
-}
-
-// display shows progress on stderr, in the mode that --progress names.
-func display(c *output.Console, name string) (*progress.Display, error) {
-	mode, err := progress.ParseMode(name)
-	if c.Quiet {
-		mode = progress.None
-	}
-	return progress.New(c.Err, mode, output.IsTerminal(c.Err), func() int { return output.Columns(c.Err) }), err
 }

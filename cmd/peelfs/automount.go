@@ -27,7 +27,7 @@ again when it is next used.`,
 		Example: `  peelfs automount /images
   cat /images/docker.io/library/alpine:3.20/etc/os-release
   ls /images/docker.io/library`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if idle < 0 {
 				return errkind.WithHint(errkind.New(errkind.Invalid, "--idle=%s is negative", idle), "use 0 to keep images open")

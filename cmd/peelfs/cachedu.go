@@ -29,7 +29,7 @@ func cacheDuCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "du",
 		Short: "Print how much space the cache takes",
-		Args:  wrong(cobra.NoArgs),
+		Args:  takes(0, 0),
 		RunE: withStore(a, func(_ context.Context, c *output.Console, s *session, store *layers.Store, _ []string) error {
 			u := usage{Directory: s.dir, Total: diskUsage(s.dir)}
 			for _, c := range store.List() {

@@ -15,7 +15,7 @@ func cacheLsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ls",
 		Short: "List the layers in the cache, least recently used first",
-		Args:  wrong(cobra.NoArgs),
+		Args:  takes(0, 0),
 		RunE: withStore(a, func(_ context.Context, c *output.Console, _ *session, store *layers.Store, _ []string) error {
 			all := append([]layers.Cached{}, store.List()...)
 			return c.Emit(all, func(out *output.Screen) { cachedTable(out, all) })

@@ -25,7 +25,7 @@ func pinning(a *app, verb, short, long string, do func(*layers.Store, digest.Dig
 		Short:   short,
 		Long:    long,
 		Example: "  peelfs cache " + verb + " debian:bookworm",
-		Args:    wrong(cobra.MinimumNArgs(1)),
+		Args:    takes(1, -1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			store, err := s.layers()
 			if err != nil {

@@ -24,7 +24,7 @@ func cachePruneCommand(a *app) *cobra.Command {
 that have names too. Pinned layers and those of mounts stay in any case. With --data,
 drop only data and keep the indexes: what is needed again is then fetched piece by
 piece.`,
-		Args: wrong(cobra.NoArgs),
+		Args: takes(0, 0),
 		RunE: withStore(a, func(_ context.Context, c *output.Console, s *session, store *layers.Store, _ []string) error {
 			opt := layers.PruneOptions{DataOnly: data, DryRun: dryRun}
 			if !data {

@@ -26,7 +26,7 @@ func cacheVerifyCommand(a *app) *cobra.Command {
 		Short: "Read everything in the cache again and check it",
 		Long: `Read everything in the cache again and compare it with its digests. What is
 wrong is dropped, so that it is fetched anew when it is needed; the exit code is 13 then.`,
-		Args: wrong(cobra.NoArgs),
+		Args: takes(0, 0),
 		RunE: withStore(a, func(ctx context.Context, c *output.Console, _ *session, store *layers.Store, _ []string) error {
 			v := verified{Problems: []layers.Problem{}}
 			found, err := store.Verify(ctx, func(p layers.Problem) { v.Problems = append(v.Problems, p) })

@@ -20,7 +20,7 @@ func catCommand(a *app) *cobra.Command {
 be looked at to find them. Symbolic links are followed inside the image.`,
 		Example: `  peelfs cat debian:bookworm:/etc/os-release
   peelfs cat debian:11:/etc/debian_version debian:12:/etc/debian_version`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			look := newLooker(s)
 			return eachOf(ctx, c, args, func(arg string) error { return cat(ctx, c, look, arg) })

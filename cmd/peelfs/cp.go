@@ -29,7 +29,7 @@ single copy, or - for a tar on stdout. PATH/. means what is in a directory.`,
 		Example: `  peelfs cp debian:bookworm:/etc/apt .
   peelfs cp debian:bookworm:/etc/os-release /tmp/release
   peelfs cp myapp:2:/srv/. - | ssh host tar -C /srv -xf -`,
-		Args: wrong(cobra.MinimumNArgs(2)),
+		Args: takes(2, -1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return cp(ctx, c, s, args[:len(args)-1], args[len(args)-1], !keepLinks)
 		}),

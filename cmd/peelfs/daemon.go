@@ -81,16 +81,20 @@ func startDaemon(ctx context.Context, a *app, r mountRequest) (*readyMessage, er
 	err = errors.Join(json.NewEncoder(arguments).Encode(a.args), arguments.Close())
 	msg := &readyMessage{}
 	if err != nil || json.NewDecoder(ready).Decode(msg) != nil {
-		return nil, ended(cmd.Wait())
+		return nil, ended(ctx, cmd.Wait())
 	}
 	return msg, cmd.Process.Release()
 }
 
-// ended is the error of a child that was never ready.
-func ended(err error) error {
+// ended is the error of a child that was never ready. One that a signal to stop ended
+// before it listened was interrupted.
+func ended(ctx context.Context, err error) error {
 	var exit *exec.ExitError
-	if errors.As(err, &exit) && exit.Exited() {
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
 		return &exitError{exit.ExitCode()}
+	case ctx.Err() != nil:
+		return errkind.New(errkind.Canceled, "interrupted")
 	}
 	return errkind.New(errkind.Internal, "the mount's process ended: %v", err)
 }

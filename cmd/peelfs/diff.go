@@ -45,7 +45,7 @@ their sizes are equal. Exit code: 0 the same, 1 different, more for trouble.`,
 		Example: `  peelfs diff debian:12.1 debian:12.2 /etc
   peelfs diff --stat myapp:1 myapp:2
   peelfs diff --platform linux/amd64,linux/arm64 debian:12`,
-		Args: wrong(cobra.RangeArgs(1, 3)),
+		Args: takes(1, 3),
 		RunE: func(cmd *cobra.Command, args []string) error { return diff(cmd.Context(), a, args, &f) },
 	}
 	cmd.Flags().BoolVar(&f.stat, "stat", false, "how much differs, by directory")

@@ -28,7 +28,7 @@ func duCommand(a *app) *cobra.Command {
 file with several names counts once, where it comes first.`,
 		Example: `  peelfs du -h -d 2 debian:bookworm:/usr
   peelfs du -h --layers myapp:2     with what upper layers hide`,
-		Args: orHelp(cobra.ExactArgs(1)),
+		Args: orHelp(takes(1, 1)),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if f.total {
 				f.depth = 0

@@ -29,7 +29,7 @@ devices in a directory need root; without, what is lost is said.`,
 		Example: `  peelfs export debian:bookworm rootfs.tar
   peelfs export debian:bookworm - | podman import - mine
   sudo peelfs export debian:bookworm ./rootfs`,
-		Args: wrong(cobra.ExactArgs(2)),
+		Args: takes(2, 2),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return export(ctx, c, s, args[0], args[1])
 		}),

@@ -37,7 +37,7 @@ print. Users and groups are the image's, times are UTC.`,
 		Example: `  peelfs find debian:bookworm -perm /u+s,g+s        set-id programs
   peelfs find debian:bookworm:/usr -type f -size +1M -ls
   peelfs find myapp:2 -layer 3 ! -name '*.py' -printf '%s %p\n'`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return find(ctx, c, s, args, findexpr.Characters(a.env), f)
 		}),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"log/slog"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -56,7 +55,7 @@ func absolute(paths ...*string) error {
 		if *path == "" {
 			continue
 		}
-		abs, err := filepath.Abs(*path)
+		abs, err := absolutePath(*path)
 		if err != nil {
 			return err
 		}

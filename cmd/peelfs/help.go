@@ -30,7 +30,7 @@ func orHelp(check cobra.PositionalArgs) cobra.PositionalArgs {
 		if h := cmd.Flags().ShorthandLookup("h"); len(args) == 0 && h.Changed {
 			return pflag.ErrHelp
 		}
-		return wrong(check)(cmd, args)
+		return check(cmd, args)
 	}
 }
 

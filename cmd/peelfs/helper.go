@@ -5,8 +5,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -66,6 +68,12 @@ func helperMain(a *app, args []string) int {
 	}
 	for _, e := range h.env {
 		os.Setenv(e[0], e[1])
+	}
+	if h.remounts() {
+		if err := remount(a, h); err != nil {
+			return helperFails(a, err)
+		}
+		return 0
 	}
 	line, err := commandLine(a, h)
 	if err != nil {
@@ -193,29 +201,68 @@ func isCustomary(name string) bool {
 	return customary[name] || strings.HasPrefix(name, "x-") || strings.HasPrefix(name, "X-")
 }
 
+// mountFlag is the flag that a mount option means: its name with - for _, and its
+// value. It is nil for options that mean nothing here.
+func mountFlag(flags *pflag.FlagSet, o mountOption) (*pflag.Flag, error) {
+	name := strings.ReplaceAll(o.name, "_", "-")
+	if isCustomary(o.name) || isCustomary(name) {
+		return nil, nil
+	}
+	flag := flags.Lookup(name)
+	switch {
+	case flag == nil, name == "foreground", name == "option":
+		return nil, errkind.WithHint(errkind.New(errkind.Invalid, "the mount option %s is not known", o.name),
+			"options are those of peelfs mount, as cache_dir=DIR or allow_other")
+	case !o.valued && flag.NoOptDefVal == "":
+		return nil, errkind.New(errkind.Invalid, "the mount option %s needs a value", o.name)
+	}
+	return flag, nil
+}
+
+// applyOptions sets the flags of mount that lists of options mean.
+func applyOptions(cmd *cobra.Command, lists []string) error {
+	for _, list := range lists {
+		options, err := splitOptions(list)
+		if err != nil {
+			return err
+		}
+		for _, o := range options {
+			flag, err := mountFlag(cmd.Flags(), o)
+			if err != nil {
+				return err
+			}
+			if flag == nil {
+				continue
+			}
+			value := o.value
+			if !o.valued {
+				value = flag.NoOptDefVal
+			}
+			if err := flag.Value.Set(value); err != nil {
+				return errkind.New(errkind.Invalid, "the mount option %s=%s is not %s", o.name, value, kindOfValue(flag))
+			}
+			flag.Changed = true
+		}
+	}
+	return nil
+}
+
 // commandLine is the `peelfs mount` that the call means.
 func commandLine(a *app, h helperCall) ([]string, error) {
 	line := []string{"mount", "--progress=none"}
 	flags := mountCommand(a).Flags()
 	new(globalFlags).define(a.console, flags)
 	for _, o := range h.options {
-		name := strings.ReplaceAll(o.name, "_", "-")
-		if isCustomary(o.name) || isCustomary(name) {
-			continue
-		}
-		flag := flags.Lookup(name)
+		flag, err := mountFlag(flags, o)
 		switch {
-		case flag == nil && h.sloppy:
+		case err != nil && h.sloppy && flags.Lookup(strings.ReplaceAll(o.name, "_", "-")) == nil, err == nil && flag == nil:
 			continue
-		case flag == nil || name == "foreground":
-			return nil, errkind.WithHint(errkind.New(errkind.Invalid, "the mount option %s is not known", o.name),
-				"options are those of peelfs mount, as cache_dir=DIR or allow_other")
-		case !o.valued && flag.NoOptDefVal == "":
-			return nil, errkind.New(errkind.Invalid, "the mount option %s needs a value", o.name)
+		case err != nil:
+			return nil, err
 		case o.valued:
-			line = append(line, "--"+name+"="+o.value)
+			line = append(line, "--"+flag.Name+"="+o.value)
 		default:
-			line = append(line, "--"+name)
+			line = append(line, "--"+flag.Name)
 		}
 	}
 	if h.fake {
@@ -225,6 +272,68 @@ func commandLine(a *app, h helperCall) ([]string, error) {
 		line = append(line, "--verbose")
 	}
 	return append(line, "--", h.spec, h.dir), nil
+}
+
+// remounts says whether mount(8) wants the options of a mount changed.
+func (h helperCall) remounts() bool {
+	return slices.ContainsFunc(h.options, func(o mountOption) bool { return o.name == "remount" })
+}
+
+// remount holds that a remount changes nothing: what is mounted is what is asked
+// for, and the options are those that it was mounted with.
+func remount(a *app, h helperCall) error {
+	table, err := a.mounts()
+	if err != nil {
+		return err
+	}
+	e, ok, err := table.At(canonicalDir(h.dir))
+	switch {
+	case err != nil:
+		return err
+	case !ok || !e.Alive:
+		return errkind.New(errkind.Mountpoint, "%s is not a peelfs mount", h.dir)
+	}
+	flags := mountCommand(a).Flags()
+	new(globalFlags).define(a.console, flags)
+	for _, o := range h.options {
+		if o.name == "remount" {
+			continue
+		}
+		flag, err := mountFlag(flags, o)
+		if err != nil && !h.sloppy {
+			return err
+		}
+		if err != nil || flag == nil {
+			continue
+		}
+		value := o.value
+		if !o.valued {
+			value = flag.NoOptDefVal
+		}
+		if have, recorded := e.Options[recordKey(flag.Name)]; recorded && have == value || !recorded && value == flag.DefValue || unrecorded[flag.Name] {
+			continue
+		}
+		return errkind.WithHint(errkind.New(errkind.Unsupported, "%s: the option %s of a mount cannot be changed", h.dir, o.name), "unmount it, and mount it anew")
+	}
+	return nil
+}
+
+// recordKey is what a flag is called in the record of a mount.
+func recordKey(flag string) string {
+	switch flag {
+	case "extra-dirs":
+		return "extraDirs"
+	case "allow-other":
+		return "allowOther"
+	}
+	return flag
+}
+
+// unrecorded are flags that no record has: they are about getting an image, which
+// is had.
+var unrecorded = map[string]bool{
+	"cache-dir": true, "cache-size": true, "log-file": true, "log-level": true, "quiet": true, "verbose": true, "platform": true, "plain-http": true,
+	"tls-verify": true, "ca-file": true, "creds": true, "authfile": true, "anonymous": true, "registry-api": true, "soci": true, "io-timeout": true, "progress": true,
 }
 
 // inNamespace runs the helper anew in another mount namespace, given by a path or

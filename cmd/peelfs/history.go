@@ -34,7 +34,7 @@ func historyCommand(a *app) *cobra.Command {
 		Short: "Print the steps that made an image, newest first",
 		Example: `  peelfs history debian:bookworm
   peelfs history --no-trunc --format json myapp:2`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			st, err := s.openView(ctx, args[0])
 			if err != nil {
@@ -84,6 +84,9 @@ func historyOf(img *fetch.Image, known []layers.Status) []historyRow {
 }
 
 func historyTable(out *output.Screen, rows []historyRow, whole bool) {
+	if whole {
+		out.Whole()
+	}
 	table := [][]string{{"LAYER", "DIGEST", "SIZE", "CREATED", "CREATED BY"}}
 	for _, r := range rows {
 		layer, size, created := "-", "", ""

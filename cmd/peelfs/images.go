@@ -35,7 +35,7 @@ func imagesCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "images [flags] [REPO]",
 		Short: "List the images whose names are known here",
-		Args:  wrong(cobra.MaximumNArgs(1)),
+		Args:  takes(0, 1),
 		RunE: inSession(a, defaultSession(), func(_ context.Context, c *output.Console, s *session, args []string) error {
 			records, err := s.tags.List()
 			if err != nil {
@@ -86,6 +86,7 @@ func inRepository(name, repo string) bool {
 func imageTable(out *output.Screen, rows []imageRow, digests bool) {
 	table := [][]string{{"REFERENCE", "ID", "PLATFORM", "LAYERS", "SIZE", "RESOLVED"}}
 	if digests {
+		out.Whole()
 		table[0][1] = "DIGEST"
 	}
 	for _, r := range rows {

@@ -18,7 +18,7 @@ func importTagsCommand(a *app) *cobra.Command {
 		Long: `Read the names in a repositories-DRIVER file of docker (repositories.json since
 1.10), as in /var/lib/docker. Names that have a digest here already stay.`,
 		Example: `  peelfs import-tags /var/lib/docker/repositories-aufs`,
-		Args:    wrong(cobra.ExactArgs(1)),
+		Args:    takes(1, 1),
 		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			f, err := os.Open(args[0])
 			if err != nil {

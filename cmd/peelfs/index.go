@@ -50,10 +50,11 @@ const atOnce = 4
 // eachLayer runs do for the different layers of an image and shows how far they
 // are, in the mode that bars names. i is the place of the layer in the image.
 func eachLayer(ctx context.Context, c *output.Console, st *stack, bars string, do func(ctx context.Context, i int) error) error {
-	display, err := display(c, bars)
+	shown, err := newBars(c, bars)
 	if err != nil {
 		return err
 	}
+	defer shown.end()
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(atOnce)
 	done := make(chan error, 1)
@@ -80,7 +81,7 @@ func eachLayer(ctx context.Context, c *output.Console, st *stack, bars string, d
 		case err := <-done:
 			return err
 		case <-tick.C:
-			display.Show(st.moving())
+			shown.show(st.moving())
 		}
 	}
 }

@@ -21,7 +21,7 @@ func indexBuildCommand(a *app) *cobra.Command {
 but not their data. Layers that are indexed already, or have a table of contents of
 their own, cost little or nothing. SOCI indexes and imported ones are not taken on
 trust here: such layers are read.`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			rows := []layers.Status{}
 			err := eachOf(ctx, c, args, func(arg string) error {

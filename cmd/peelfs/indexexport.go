@@ -21,7 +21,7 @@ func indexExportCommand(a *app) *cobra.Command {
 		Long: `Write the indexes of all layers of an image to one file, for "peelfs index import"
 on another machine. Layers without an index are read first. Those that have a
 table of contents of their own are left out: it is found wherever they are.`,
-		Args: wrong(cobra.ExactArgs(2)),
+		Args: takes(2, 2),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return exportIndexes(ctx, c, s, args[0], args[1], f.progress)
 		}),

@@ -32,7 +32,7 @@ word of whoever made FILE: take it only from those whose images you would run. A
 index that is here stays. Until a layer is read whole ("peelfs pull", "peelfs index
 build"), which proves its index or shows that it lies, "peelfs status" and "peelfs
 inspect --layers" call it "imported".`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: withStore(a, func(ctx context.Context, c *output.Console, _ *session, store *layers.Store, args []string) error {
 			return importIndexes(ctx, c, store, args[0], a.in)
 		}),

@@ -34,7 +34,7 @@ Only layers compressed by gzip and larger than 256 KiB are indexed. Prints
 NAME@DIGEST of what was written.`,
 		Example: `  peelfs index push registry.example/team/app:1
   peelfs index push --v2=1-soci registry.example/team/app:1`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return pushIndex(ctx, c, s, args[0], f)
 		}),

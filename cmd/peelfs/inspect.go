@@ -44,7 +44,7 @@ func inspectCommand(a *app) *cobra.Command {
 		Example: `  peelfs inspect debian:bookworm | jq .config.config.Env
   peelfs inspect --raw debian:bookworm | sha256sum
   peelfs inspect --layers debian:bookworm`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if f.raw && f.config || f.raw && f.layers || f.config && f.layers {
 				return errkind.New(errkind.Invalid, "only one of --raw, --config and --layers")

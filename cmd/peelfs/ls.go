@@ -28,7 +28,7 @@ listing needs them. PATH begins with a slash; without one the root is listed.`,
 		Example: `  peelfs ls debian:bookworm:/etc
   peelfs ls -lhR debian:bookworm:/usr/bin
   peelfs ls -l --format json oci:./layout:1:/usr/bin`,
-		Args: orHelp(cobra.MinimumNArgs(1)),
+		Args: orHelp(takes(1, -1)),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return ls(ctx, c, s, args, f)
 		}),

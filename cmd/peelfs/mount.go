@@ -32,8 +32,11 @@ alone means ` + runtimeDirs + `; suid and dev are for root only.`,
 		Example: `  peelfs mount debian:bookworm mnt
   peelfs mount --platform linux/arm64 localhost:5000/app:1
   peelfs mount -f oci:./layout:latest mnt`,
-		Args: wrong(cobra.RangeArgs(1, 2)),
+		Args: takes(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := applyOptions(cmd, f.options); err != nil {
+				return err
+			}
 			return mount(cmd.Context(), a, &f, args)
 		},
 	}
@@ -44,6 +47,7 @@ alone means ` + runtimeDirs + `; suid and dev are for root only.`,
 	flags.StringVar(&f.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
 	f.presentation.contentFlags(flags)
 	f.presentation.appearanceFlags(flags)
+	flags.StringArrayVarP(&f.options, "option", "o", nil, "flags as `OPT,OPT` of mount(8)")
 	progressFlag(flags, &f.progress)
 	f.sessionFlags.define(flags)
 	briefHelp(cmd)
@@ -58,6 +62,7 @@ type mountFlags struct {
 	presentation           presentation
 	foreground, allowOther bool
 	prefetch, progress     string
+	options                []string // as mount(8) has them
 }
 
 // check says what is wrong with flags that are used only later.
@@ -91,7 +96,7 @@ func newMountRequest(args []string) (mountRequest, error) {
 	if dir == "" {
 		return r, errkind.New(errkind.Mountpoint, "the mountpoint is an empty name")
 	}
-	abs, err := filepath.Abs(dir)
+	abs, err := absolutePath(dir)
 	r.dir = abs
 	return r, err
 }

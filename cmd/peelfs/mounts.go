@@ -17,7 +17,7 @@ func mountsCommand(a *app) *cobra.Command {
 		Long:  `List the mounts of this user. Mounts whose process was killed are cleared.`,
 		Example: `  peelfs mounts
   peelfs mounts --format json`,
-		Args: wrong(cobra.NoArgs),
+		Args: takes(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list, err := a.mountList().all(cmd.Context())
 			if err != nil {

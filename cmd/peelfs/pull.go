@@ -30,7 +30,7 @@ NAME@DIGEST of each. One pull of a name runs at a time: a second one waits for t
 first, in whatever process, and ends as that does.`,
 		Example: `  peelfs pull debian:bookworm
   peelfs pull debian:bookworm /usr/bin /etc`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			refs, paths, err := pullArguments(args)
 			if err != nil {
@@ -107,7 +107,7 @@ func fill(ctx context.Context, c *output.Console, s *session, img *fetch.Image, 
 	if err != nil {
 		return err
 	}
-	display, err := display(c, bars)
+	shown, err := newBars(c, bars)
 	if err != nil {
 		return err
 	}
@@ -124,10 +124,10 @@ func fill(ctx context.Context, c *output.Console, s *session, img *fetch.Image, 
 	for {
 		select {
 		case err := <-filled:
-			display.Show(st.tasks(true))
+			shown.last(st.tasks(true))
 			return err
 		case <-tick.C:
-			display.Show(st.tasks(false))
+			shown.show(st.tasks(false))
 		}
 	}
 }

@@ -18,7 +18,7 @@ func rmiCommand(a *app) *cobra.Command {
 		Short: "Forget names of images",
 		Long: `Forget names of images. What they named stays in the cache until nothing needs
 it and "peelfs cache prune" runs. Mounts go on.`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return eachOf(ctx, c, args, func(arg string) error { return rmi(ctx, c, s, arg, force) })
 		}),

@@ -2,11 +2,8 @@ package main
 
 import (
 	"errors"
-	"strings"
 
 	"github.com/spf13/cobra"
-
-	"github.com/peelfs/peelfs/internal/errkind"
 )
 
 func rootCommand(a *app) *cobra.Command {
@@ -20,8 +17,8 @@ func rootCommand(a *app) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 
-		SuggestionsMinimumDistance: 2,
-		Args:                       cobra.ArbitraryArgs,
+		Version: version,
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return cmd.Help()
@@ -35,9 +32,7 @@ func rootCommand(a *app) *cobra.Command {
 	root.SetIn(a.in)
 	root.SetOut(a.console.Out)
 	root.SetErr(a.console.Err)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return errkind.WithHint(errkind.Wrap(errkind.Invalid, err), "see: %s --help", cmd.CommandPath())
-	})
+	root.SetFlagErrorFunc(wrongFlag)
 	a.flags.define(a.console, root.PersistentFlags())
 	root.AddGroup(
 		&cobra.Group{ID: "mount", Title: "Mounting:"},
@@ -55,24 +50,9 @@ func rootCommand(a *app) *cobra.Command {
 		diffCommand(a), duCommand(a), topCommand(a), inspectCommand(a), historyCommand(a), tagsCommand(a), exportCommand(a), pullCommand(a))
 	add("store", imagesCommand(a), tagCommand(a), rmiCommand(a), importTagsCommand(a), cacheCommand(a), indexCommand(a))
 	root.AddCommand(doctorCommand(a), manCommand(), versionCommand(a), commonTopic())
+	root.SetHelpCommand(helpCommand())
+	root.SetVersionTemplate("peelfs {{.Version}}\n")
+	shells(root)
 	completeFlagValues(root)
 	return root
-}
-
-func unknownCommand(cmd *cobra.Command, name string) error {
-	err := errkind.New(errkind.Invalid, "%s has no command %q", cmd.CommandPath(), name)
-	if near := cmd.SuggestionsFor(name); len(near) > 0 {
-		return errkind.WithHint(err, "did you mean %s?", strings.Join(near, " or "))
-	}
-	return errkind.WithHint(err, "see: %s --help", cmd.CommandPath())
-}
-
-// wrong makes the errors of cobra's argument checks ours.
-func wrong(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return errkind.WithHint(errkind.Wrap(errkind.Invalid, err), "usage: %s", cmd.UseLine())
-		}
-		return nil
-	}
 }

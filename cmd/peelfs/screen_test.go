@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -13,15 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onTerminal runs peelfs with stdout on a terminal of the given width and
-// returns what came there.
-func onTerminal(t *testing.T, width int, env []string, args ...string) string {
+// terminal opens a pseudo terminal of some width: the end that programs write to,
+// and the other one, which the caller reads. Both are closed at the end of the test.
+func terminal(t *testing.T, width int) (master, tty *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Skipf("no pseudo terminal: %v", err)
 	}
-	defer master.Close()
+	t.Cleanup(func() { master.Close() })
 	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -29,20 +30,37 @@ func onTerminal(t *testing.T, width int, env []string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tty, err := os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { tty.Close() })
 	if err := unix.IoctlSetWinsize(int(tty.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: uint16(width)}); err != nil {
 		t.Fatal(err)
 	}
+	return master, tty
+}
+
+// peelfsProgram is peelfs as a process of its own, with a cache of its own.
+func peelfsProgram(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), exe, args...)
 	cmd.Args[0] = "peelfs"
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PEELFS_CACHE=" + t.TempDir(), "TERM=xterm"}, env...)
+	cache := t.TempDir()
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "PEELFS_CACHE=" + cache, "PEELFS_RUNTIME=" + filepath.Join(cache, ".run"), "HOME=" + cache, "TERM=xterm"}, env...)
+	return cmd
+}
+
+// onTerminal runs peelfs with stdout on a terminal of the given width and
+// returns what came there.
+func onTerminal(t *testing.T, width int, env []string, args ...string) string {
+	t.Helper()
+	master, tty := terminal(t, width)
+	cmd := peelfsProgram(t, env, args...)
 	cmd.Stdout = tty
 	var diag strings.Builder
 	cmd.Stderr = &diag

@@ -58,7 +58,7 @@ type mounted struct {
 	stack   *stack
 	shown   presented
 	squash  fusefs.Squash
-	display *progress.Display
+	display *bars
 	signals chan os.Signal // those that came since before the mount was there
 	record  mounttab.Mount
 	lease   *mounttab.Lease
@@ -292,7 +292,7 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 		case <-server.Done():
 			return nil
 		case <-show:
-			m.display.Show(m.stack.moving())
+			m.display.show(m.stack.moving())
 		case <-tick.C:
 			if now := m.s.client.Stats().Bytes; now != seen {
 				seen = now
@@ -313,14 +313,14 @@ func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 // live is when to show what is on its way: often, in the foreground on a
 // terminal, and never elsewhere.
 func (m *mounted) live() (show <-chan time.Time, stop func(), err error) {
-	if m.display, err = display(m.app.console, m.flags.progress); err != nil {
+	if m.display, err = newBars(m.app.console, m.flags.progress); err != nil {
 		return nil, nil, err
 	}
-	if m.app.daemon != nil || m.display.Mode() != progress.Bar {
+	if m.app.daemon != nil || m.display.display.Mode() != progress.Bar {
 		return nil, func() {}, nil
 	}
 	tick := time.NewTicker(200 * time.Millisecond)
-	return tick.C, func() { tick.Stop(); m.display.Clear() }, nil
+	return tick.C, func() { tick.Stop(); m.display.end() }, nil
 }
 
 // stop unmounts, by force if need be and force is set.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -49,6 +50,9 @@ func (s *sessionFlags) choices() (c choices, err error) {
 	if c.limit, err = parseSize(s.cacheSize); err != nil {
 		return c, err
 	}
+	if s.ioTimeout < 0 {
+		return c, errkind.WithHint(errkind.New(errkind.Invalid, "--io-timeout=%s is negative", s.ioTimeout), "leave it out for the default")
+	}
 	switch s.symlinks {
 	case "rewrite":
 		c.symlinks = view.Rewrite
@@ -58,6 +62,18 @@ func (s *sessionFlags) choices() (c choices, err error) {
 		return c, errkind.WithHint(errkind.New(errkind.Invalid, "--symlinks=%s is not known", s.symlinks), "use rewrite or raw")
 	}
 	return c, nil
+}
+
+// checkFiles holds that a file of credentials that was named is there: without it
+// the registry would be asked as anybody.
+func (s *sessionFlags) checkFiles() error {
+	if s.authFile == "" {
+		return nil
+	}
+	if _, err := os.Stat(s.authFile); err != nil {
+		return errkind.WithHint(errkind.New(errkind.Invalid, "--authfile: %w", err), "leave it out to use docker's and podman's files, or give --anonymous")
+	}
+	return nil
 }
 
 // quickTime is how long a registry may be silent when there is an answer to fall
@@ -74,7 +90,7 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 	dir, err := a.cacheDir()
 	if err == nil {
 		a.flags.cacheDir = dir
-		err = absolute(&f.caFile, &f.authFile)
+		err = errors.Join(absolute(&f.caFile, &f.authFile), f.checkFiles())
 	}
 	if err != nil {
 		return nil, err

@@ -34,7 +34,7 @@ func statCommand(a *app) *cobra.Command {
 		Short: "Print all that is known of a file of an image, and its layer",
 		Example: `  peelfs stat debian:bookworm:/usr/bin/passwd
   peelfs stat -L --format json debian:bookworm:/bin/sh`,
-		Args: wrong(cobra.MinimumNArgs(1)),
+		Args: takes(1, -1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return stat(ctx, c, s, args, follow)
 		}),

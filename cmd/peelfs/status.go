@@ -61,7 +61,7 @@ func statusCommand(a *app) *cobra.Command {
 		Short: "Show what a mount has fetched, layer by layer",
 		Example: `  peelfs status mnt
   peelfs status --watch mnt`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if again.watch {
 				return watchStatus(cmd.Context(), a.console, args[0], again.every)

@@ -17,7 +17,7 @@ func tagCommand(a *app) *cobra.Command {
 		Short:   "Give an image another name",
 		Long:    `Give an image that is known here, by a name or an id, another name as well.`,
 		Example: `  peelfs tag debian:bookworm base:good`,
-		Args:    wrong(cobra.ExactArgs(2)),
+		Args:    takes(2, 2),
 		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			m, err := s.lookup(args[0])
 			if err != nil {

@@ -17,7 +17,7 @@ func tagsCommand(a *app) *cobra.Command {
 		Short: "List the tags that a registry has",
 		Example: `  peelfs tags debian
   peelfs tags --format json quay.io/podman/stable`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			ref, err := fetch.ParseReference(args[0])
 			if err != nil {

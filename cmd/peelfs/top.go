@@ -42,7 +42,7 @@ the largest files that upper layers hide: those are stored and sent for nothing.
 No content is read.`,
 		Example: `  peelfs top myapp:2
   peelfs top -n 30 --format json myapp:2`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			if n < 1 || n > maxTop {
 				return errkind.New(errkind.Invalid, "-n %d: use 1 to %d", n, maxTop)

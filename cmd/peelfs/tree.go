@@ -28,7 +28,7 @@ func treeCommand(a *app) *cobra.Command {
 		Short: "Draw what is below a directory of an image",
 		Example: `  peelfs tree -L 2 debian:bookworm:/etc/apt
   peelfs tree -d alpine`,
-		Args: wrong(cobra.ExactArgs(1)),
+		Args: takes(1, 1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			return tree(ctx, c, s, args[0], f)
 		}),

@@ -22,7 +22,7 @@ func versionCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  wrong(cobra.NoArgs),
+		Args:  takes(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			v := versionInfo{version, commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
 			return a.console.Emit(v, func(out *output.Screen) {

@@ -46,7 +46,7 @@ func whichCommand(a *app) *cobra.Command {
 		Short: "Tell which layers have a path, which one decides, and what made it",
 		Example: `  peelfs which debian:bookworm /etc/os-release
   peelfs which --no-trunc myapp:2:/app/config.json`,
-		Args: wrong(cobra.RangeArgs(1, 2)),
+		Args: takes(1, 2),
 		RunE: inSession(a, &f, func(ctx context.Context, c *output.Console, s *session, args []string) error {
 			ref, path, err := refPathArgs(args)
 			if err != nil {
@@ -137,6 +137,9 @@ func does(e view.Effect, path string) string {
 }
 
 func whichTable(out *output.Screen, r *whichReport, whole bool) {
+	if whole {
+		out.Whole()
+	}
 	if r.Real != r.Path {
 		fmt.Fprintf(out, "%s is %s\n", out.Name(r.Path), out.Name(r.Real))
 	}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/term"
 
@@ -25,6 +26,11 @@ type Console struct {
 	Format   string // of results: table, or json; "" is table
 	Quiet    bool   // neither warnings nor messages about what goes on
 	env      func(string) string
+
+	bars struct { // what is drawn on stderr and must go before something is written there
+		sync.Mutex
+		clear func()
+	}
 }
 
 // New returns the console that writes to out and err. env gives the variables
@@ -106,5 +112,25 @@ func (c *Console) message(colour Colour, label, text string) {
 	if label != "" {
 		text = c.palette(c.Err).Paint(colour, label) + " " + text
 	}
-	io.WriteString(c.Err, text+"\n")
+	io.WriteString(c, text+"\n")
+}
+
+// Write writes whole lines to stderr. Bars that are drawn there are taken away first.
+// It is safe for concurrent use.
+func (c *Console) Write(p []byte) (int, error) {
+	c.bars.Lock()
+	defer c.bars.Unlock()
+	if c.bars.clear != nil {
+		c.bars.clear()
+	}
+	return c.Err.Write(p)
+}
+
+// Draw runs draw, which writes bars to stderr, while nothing else is written there.
+// clear takes them away; nil if they are to stay.
+func (c *Console) Draw(draw, clear func()) {
+	c.bars.Lock()
+	defer c.bars.Unlock()
+	draw()
+	c.bars.clear = clear
 }
