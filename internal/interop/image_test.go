@@ -79,12 +79,12 @@ func TestFixtureAsPeersSeeIt(t *testing.T) {
 // A real Debian root of three layers: mmdebstrap's, packages installed, and
 // packages and files removed.
 func TestDebianAsPeersSeeIt(t *testing.T) {
-	started := time.Now().Unix()
-	ref := buildDebian(t)
+	image := sharedDebian(t)
+	ref := image.ref
 	b := newBox(t)
 	mnt := b.mount(ref)
 	ours, _ := dump(t, mnt)
-	facts := readFacts(t, "docker://"+ref, started)
+	facts := readFacts(t, "docker://"+ref, image.started)
 	t.Run("umoci", func(t *testing.T) {
 		layout := filepath.Join(t.TempDir(), "layout")
 		must(t, "skopeo", "copy", "-q", "--src-tls-verify=false", "docker://"+ref, "oci:"+layout+":1")

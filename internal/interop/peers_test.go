@@ -5,7 +5,9 @@ package interop
 import (
 	"context"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 )
 
 // push copies source, in skopeo's words, to name in the registry.
@@ -24,16 +26,6 @@ func show(t *testing.T) {
 	if err := lab.reg.Show(); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// podman runs podman, buildah or skopeo on the lab's storage.
-func podman(t *testing.T, name string, args ...string) string {
-	t.Helper()
-	out, err := lab.podman.Run(t.Context(), name, args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // overlay pulls ref with podman and mounts it with the kernel's overlayfs.
@@ -62,18 +54,35 @@ func unpack(t *testing.T, layout, name string) string {
 	return filepath.Join(bundle, "rootfs")
 }
 
-// buildDebian makes an image of three layers with Debian's own tools: what
-// mmdebstrap installs, packages on top, and packages and files removed.
-func buildDebian(t *testing.T) string {
-	t.Helper()
-	image, err := lab.podman.BuildDebian(t.Context(), "debian", []string{"ca-certificates"},
+// debianImage is an image that was built for this run.
+type debianImage struct {
+	ref     string
+	started int64 // seconds: nothing that a peer made for it is older
+}
+
+// debian is the image of Debian that the tests share, since it takes minutes to
+// build. Whichever test asks first has it built.
+var debian = sync.OnceValues(func() (debianImage, error) {
+	made := debianImage{ref: lab.reg.Ref("debian:3"), started: time.Now().Unix()}
+	ctx := context.Background()
+	image, err := lab.podman.BuildDebian(ctx, "debian", []string{"ca-certificates"},
 		"apt-get update -q; apt-get install -y -q --no-install-recommends iputils-ping file",
 		"apt-get purge -y -q file; rm -rf /usr/share/doc /var/lib/apt/lists/*; chmod 700 /srv; "+
 			"mkdir -p /opt/x; ln /usr/bin/env /opt/x/env; touch -d 1999-01-01 /opt/x")
 	if err != nil {
+		return debianImage{}, err
+	}
+	_, err = lab.podman.Run(ctx, "skopeo", "copy", "-q", "--dest-tls-verify=false", "containers-storage:"+image, "docker://"+made.ref)
+	return made, err
+})
+
+// sharedDebian is the image of three layers that Debian's own tools made: what
+// mmdebstrap installs, packages on top, and packages and files removed.
+func sharedDebian(t *testing.T) debianImage {
+	t.Helper()
+	image, err := debian()
+	if err != nil {
 		t.Fatal(err)
 	}
-	ref := lab.reg.Ref("debian:3")
-	podman(t, "skopeo", "copy", "-q", "--dest-tls-verify=false", "containers-storage:"+image, "docker://"+ref)
-	return ref
+	return image
 }

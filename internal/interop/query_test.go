@@ -14,7 +14,7 @@ import (
 // The commands that need no mount, on a real Debian: what they find, write and
 // add up is what the usual programs make of the mount.
 func TestDebianWithoutAMount(t *testing.T) {
-	ref := buildDebian(t)
+	ref := sharedDebian(t).ref
 	b := newBox(t)
 	mnt := b.mount(ref)
 	t.Run("find", func(t *testing.T) {
