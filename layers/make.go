@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -130,8 +131,17 @@ func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*cach
 		return nil, err
 	}
 	defer p.discard()
-	return l.adopt(dir, lock, p)
+	a, err := l.adopt(dir, lock, p)
+	if a != nil && a.Index.Len() > manyEntries {
+		p.builder = nil
+		debug.FreeOSMemory()
+	}
+	return a, err
 }
+
+// manyEntries is from how many entries on the memory that making an index took,
+// about 130 bytes for each, is given back at once: a mount may live for weeks.
+const manyEntries = 100_000
 
 // adopt publishes a layer in dir and opens it; where the disk has no room for it,
 // it is opened in memory, without the lock file. The caller holds makeLock.

@@ -30,7 +30,8 @@ import (
 //
 // It is append-only: a name that changes its object gets another inode, and a
 // directory that is replaced another node, so that what was below it is no
-// longer reached. Memory is about 60 bytes an entry and its distinct names. A
+// longer reached. Memory is about 100 bytes an entry with its distinct names, and
+// as much again while it is written. A
 // Builder belongs to one goroutine.
 type Builder struct {
 	names, targets, xattrs arena

@@ -24,8 +24,16 @@ func (b *Builder) seal() error {
 		if b.failed = b.resolveLinks(); b.failed == nil {
 			b.failed = b.applyMarkers()
 		}
+		b.forgetKeys()
 	}
 	return b.failed
+}
+
+// forgetKeys gives back what only finds names and nodes again: a sealed Builder
+// takes no more of them.
+func (b *Builder) forgetKeys() {
+	b.byName = slots{}
+	b.names.slots, b.targets.slots, b.xattrs.slots, b.attrs.slots = slots{}, slots{}, slots{}, slots{}
 }
 
 // resolveLinks binds the hard links that came before their targets.

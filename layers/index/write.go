@@ -43,7 +43,6 @@ type encoder struct {
 	sec       [numSections][]byte
 
 	attrs, targets, xattrs *renumber
-	nameAt                 []uint32 // by name: its offset in the section + 1
 	primary                []uint32 // by inode: its first entry; 0 if none yet
 	links                  [][2]uint32
 }
@@ -52,7 +51,7 @@ func (e *encoder) encodeEntries() error {
 	b := e.b
 	e.attrs, e.targets = newRenumber(len(b.attrs.all)), newRenumber(len(b.targets.ends))
 	e.xattrs = newRenumber(len(b.xattrs.ends))
-	e.nameAt = make([]uint32, len(b.names.ends))
+	e.sec[secNames] = encodeNames(&b.names)
 	e.sec[secEntries] = make([]byte, len(e.order.nodes)*entrySize)
 	e.primary = make([]uint32, len(b.inodes))
 	for id := range e.order.nodes {
@@ -68,7 +67,7 @@ func (e *encoder) encodeEntry(id uint32) error {
 	at := e.order.nodes[id]
 	n := e.b.nodes[at]
 	in := &e.b.inodes[n.inode]
-	r := entry{name: e.name(n.name), parent: e.order.ids[n.parent], kind: in.kind, flags: n.flags}
+	r := entry{name: e.b.nameAt(n.name), parent: e.order.ids[n.parent], kind: in.kind, flags: n.flags}
 	switch in.kind {
 	case Dir:
 		r.attr = e.attrs.of(in.attr)
@@ -130,14 +129,24 @@ func (e *encoder) extents(r *entry, in *inode) error {
 	return nil
 }
 
-// name returns where the name is in the section, after putting it there.
-func (e *encoder) name(id uint32) uint32 {
-	if e.nameAt[id] == 0 {
-		s := e.b.names.get(id)
-		e.nameAt[id] = uint32(len(e.sec[secNames])) + 1
-		e.sec[secNames] = append(append(e.sec[secNames], byte(len(s))), s...)
+// encodeNames returns the section of all names, in the order of their numbers:
+// that of their first use, as far as there was one.
+func encodeNames(names *arena) []byte {
+	sec := make([]byte, 0, len(names.data)+len(names.ends))
+	for id := range names.ends {
+		s := names.get(uint32(id))
+		sec = append(append(sec, byte(len(s))), s...)
 	}
-	return e.nameAt[id] - 1
+	return sec
+}
+
+// nameAt is where a name begins in the section: behind all names with lower
+// numbers, each of which has a byte for its length.
+func (b *Builder) nameAt(id uint32) uint32 {
+	if id == 0 {
+		return 0
+	}
+	return b.names.ends[id-1] + id
 }
 
 func (e *encoder) encodeLinks() {
