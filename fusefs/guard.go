@@ -111,6 +111,10 @@ func (g *guard) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []byte)
 	return n, status
 }
 
+func (g *guard) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	return g.answer(&in.InHeader, func() fuse.Status { return g.filesystem.Lseek(cancel, in, out) })
+}
+
 func (g *guard) StatFs(cancel <-chan struct{}, h *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	return g.answer(h, func() fuse.Status { return g.filesystem.StatFs(cancel, h, out) })
 }

@@ -263,6 +263,18 @@ func (f *hiddenFile) fill(out *fuse.Attr, node uint64, born time.Time) {
 	out.Blocks = (out.Size + 511) / 512
 }
 
+// size is the length of a file's content, if the node is one of the hidden
+// directory's files.
+func (h *hidden) size(node uint64) (int64, bool) {
+	f := h.file(node)
+	if f == nil {
+		return 0, false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return int64(len(f.mu.data)), true
+}
+
 // read is what a file has at off, at most n bytes.
 func (h *hidden) read(node uint64, off int64, n int) ([]byte, bool) {
 	f := h.file(node)

@@ -59,6 +59,15 @@ func (f *libraryFS) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (f
 	return t.Read(cancel, in, buf)
 }
 
+func (f *libraryFS) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	s, t, status := f.enter(cancel, &in.InHeader)
+	if t == nil {
+		return status
+	}
+	defer s.leave()
+	return t.Lseek(cancel, in, out)
+}
+
 func (f *libraryFS) ReadDir(cancel <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	return f.readDir(cancel, in, out, false)
 }

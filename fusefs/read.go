@@ -1,6 +1,7 @@
 package fusefs
 
 import (
+	"syscall"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -34,6 +35,50 @@ func (t *tree) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.R
 		t.pusher.saw(view.Ino(in.NodeId))
 	}
 	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Whences of LSEEK, as in lseek(2). The kernel sends no others.
+const (
+	seekData = 3
+	seekHole = 4
+)
+
+// Lseek finds holes and data of a sparse file.
+func (t *tree) Lseek(cancel <-chan struct{}, in *fuse.LseekIn, out *fuse.LseekOut) fuse.Status {
+	r := t.newRequest(cancel, &in.InHeader)
+	defer r.finish()
+	off := int64(in.Offset)
+	if size, ok := t.hidden.size(in.NodeId); ok {
+		return seekPlain(off, size, in.Whence, out)
+	}
+	next := t.view.NextData
+	switch in.Whence {
+	case seekData:
+	case seekHole:
+		next = t.view.NextHole
+	default:
+		return fuse.EINVAL
+	}
+	at, ok, err := next(r, view.Ino(in.NodeId), off)
+	switch {
+	case err != nil:
+		return t.errno(r, err)
+	case !ok:
+		return fuse.Status(syscall.ENXIO)
+	}
+	out.Offset = uint64(at)
+	return fuse.OK
+}
+
+// seekPlain is Lseek in a file of size bytes that has no holes.
+func seekPlain(off, size int64, whence uint32, out *fuse.LseekOut) fuse.Status {
+	if off < 0 || off >= size {
+		return fuse.Status(syscall.ENXIO)
+	}
+	if out.Offset = uint64(off); whence == seekHole {
+		out.Offset = uint64(size)
+	}
+	return fuse.OK
 }
 
 // readExactly checks the promise of the view where it matters most.

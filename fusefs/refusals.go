@@ -32,10 +32,6 @@ func (n *refusals) Access(<-chan struct{}, *fuse.AccessIn) fuse.Status  { return
 func (n *refusals) Release(<-chan struct{}, *fuse.ReleaseIn)            {}
 func (n *refusals) ReleaseDir(*fuse.ReleaseIn)                          {}
 
-func (n *refusals) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
-	return neverAsk
-}
-
 func (n *refusals) Statx(<-chan struct{}, *fuse.StatxIn, *fuse.StatxOut) fuse.Status {
 	return neverAsk
 }

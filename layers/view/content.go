@@ -70,6 +70,60 @@ func (v *View) file(ctx context.Context, ino Ino) (place, int64, error) {
 	}
 }
 
+// NextData returns the first byte of a regular file, from off on, that is not in a
+// hole, and NextHole the first that is; the end of the file counts as a hole. ok is
+// false if there is no such byte: off is at the end or beyond, or only a hole
+// follows. They know of the holes that the layer's tar has.
+func (v *View) NextData(ctx context.Context, ino Ino, off int64) (at int64, ok bool, err error) {
+	extents, size, err := v.extents(ctx, ino)
+	if err != nil || off < 0 || off >= size {
+		return 0, false, err
+	}
+	for _, x := range extents {
+		if off < x.Logical+x.Len {
+			return max(off, x.Logical), true, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// NextHole is described at NextData.
+func (v *View) NextHole(ctx context.Context, ino Ino, off int64) (at int64, ok bool, err error) {
+	extents, size, err := v.extents(ctx, ino)
+	if err != nil || off < 0 || off >= size {
+		return 0, false, err
+	}
+	for _, x := range extents {
+		if off < x.Logical {
+			break
+		}
+		off = max(off, x.Logical+x.Len)
+	}
+	return min(off, size), true, nil
+}
+
+// extents are the stretches of a regular file that are no holes, ascending, and its
+// size. Of a file without holes that is one.
+func (v *View) extents(ctx context.Context, ino Ino) ([]index.Extent, int64, error) {
+	object, size, err := v.file(ctx, ino)
+	if err != nil || object == nowhere {
+		return nil, size, err
+	}
+	for {
+		x, err := v.index(object.layer)
+		if v.fetched(ctx, &err) {
+			continue
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		if x.Entry(object.entry).Flags&index.Sparse == 0 {
+			return []index.Extent{{Len: size}}, size, nil
+		}
+		return x.Extents(object.entry), size, nil
+	}
+}
+
 // XattrNames returns the names of an inode's extended attributes, ascending.
 func (v *View) XattrNames(ctx context.Context, ino Ino) ([]string, error) {
 	x, id, err := v.xattrs(ctx, ino)
