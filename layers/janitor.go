@@ -22,6 +22,7 @@ import (
 type janitor struct {
 	store   *Store
 	written atomic.Int64 // since the last look
+	tight   sync.Once    // it was said that the bound is too small
 	wg      sync.WaitGroup
 	mu      struct {
 		sync.Mutex
@@ -87,13 +88,25 @@ func (j *janitor) clean(limit int64) {
 		return
 	}
 	want := total - limit + limit/10
-	for _, pass := range []func(storedLayer, int64) int64{j.store.dropIdle, j.store.dropUnread, j.store.dropSpans} {
-		for _, d := range stored {
-			if want > 0 {
-				want -= pass(d, want)
-			}
+	for _, pass := range []func(storedLayer, int64) int64{j.store.dropIdle, j.store.dropUnread} {
+		want -= dropped(stored, want, pass)
+	}
+	if freed := dropped(stored, want, j.store.dropSpans); freed > 0 {
+		j.tight.Do(func() {
+			j.store.log.Warn("the cache is too small: data that is being read is dropped and will be fetched again; --cache-size gives it more room", "size", limit)
+		})
+	}
+}
+
+// dropped runs pass over layers until want bytes are free, and returns how many it
+// freed.
+func dropped(stored []storedLayer, want int64, pass func(storedLayer, int64) int64) (freed int64) {
+	for _, d := range stored {
+		if freed < want {
+			freed += pass(d, want-freed)
 		}
 	}
+	return freed
 }
 
 // incoming is the disk space of what is being written, in bytes.

@@ -11,6 +11,7 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -422,6 +423,25 @@ func TestCacheSizeBoundsTheDataAndLosesNothing(t *testing.T) {
 		t.Errorf("cache holds %+v", c)
 	}
 	mustHave(t, l, files)
+}
+
+// A cache that is too small for what is read says so once, however long it goes on.
+func TestACacheThatIsTooSmallSaysSoOnce(t *testing.T) {
+	tar, files := bigTar()
+	var log bytes.Buffer
+	s, err := OpenStore(t.TempDir(), Options{Size: 3 << 20, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	must(t, err)
+	src, _ := sourceOf(tar, gz(tar))
+	l := s.Layer(src)
+	for range 3 {
+		mustHave(t, l, files)
+		s.room.wg.Wait()
+		s.room.clean(3 << 20)
+	}
+	must(t, s.Close())
+	if n := strings.Count(log.String(), "the cache is too small"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, &log)
+	}
 }
 
 func TestLayerWithoutADigestIsLearned(t *testing.T) {
