@@ -33,7 +33,6 @@ var notYetPlain = []string{
 	"layers/inflate",
 	"layers/query",
 	"layers/soci",
-	"layers/spanfile",
 	"layers/tarindex",
 	"layers/unpack",
 	"layers/view",
