@@ -11,16 +11,16 @@ import (
 // Builder turns the records of one layer, in the order of its tar, into an
 // index. It holds all the rules within a layer:
 //
-//   - a path is where its cleaned form says; what leaves the root, or cannot
-//     be, is refused: counted and left out;
+//   - a path is where its cleaned form says; an entry that leaves the root, or
+//     cannot be, is refused: counted and left out;
 //   - of two entries that disagree on what a name is, the later decides, be it
 //     an entry of that name or one below it; a directory met again keeps its
 //     children and takes the last attributes;
 //   - a path leads through the symbolic links that the layer itself has at that
 //     moment, as it does for a program that unpacks the layer entry by entry
 //     and follows links inside the root: the directories above an entry, above
-//     the target of a hard link and above a marker. What the layer does not
-//     have counts as a directory. A link that leads nowhere is in the way like
+//     the target of a hard link and above a marker. A name that the layer
+//     does not have counts as a directory. A link that leads nowhere is in the way like
 //     any other object that is no directory;
 //   - a hard link is bound to the object that its target is at that moment. A
 //     target yet to come is looked up once all entries are in, and one that
@@ -31,8 +31,7 @@ import (
 // It is append-only: a name that changes its object gets another inode, and a
 // directory that is replaced another node, so that what was below it is no
 // longer reached. Memory is about 100 bytes an entry with its distinct names, and
-// as much again while it is written. A
-// Builder belongs to one goroutine.
+// as much again while it is written. A Builder belongs to one goroutine.
 type Builder struct {
 	names, targets, xattrs arena
 	attrs                  attrs

@@ -171,8 +171,8 @@ func (at spot) same(other spot) bool {
 	return at.dir == other.dir && slices.Equal(at.rest, other.rest)
 }
 
-// makeDirs makes directories of the spot's rest, and returns the last. What has
-// the first name and is no directory is replaced.
+// makeDirs makes directories of the spot's rest, and returns the last. An
+// object of the first name that is no directory is replaced.
 func (b *Builder) makeDirs(at spot) (uint32, error) {
 	dir := at.dir
 	for _, part := range at.rest {

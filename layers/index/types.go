@@ -162,7 +162,7 @@ type Header struct {
 // DigestOf says which bytes Span.Digest is the sha256 of.
 type DigestOf uint8
 
-// What a span's digest covers.
+// The bytes that a span's digest can cover.
 const (
 	DigestNone       DigestOf = iota // nothing: Span.Digest is zero
 	DigestCompressed                 // the range [In, In+InLen) of the blob
@@ -193,8 +193,9 @@ type Span struct {
 // decoding a span needs no history.
 type Window []byte
 
-// Limits. What passes one is Unsupported when it is built and Corrupt when it
-// is read; names and targets that pass theirs are refused one by one.
+// Limits. A layer that passes one is Unsupported when its index is built, an index
+// that does is Corrupt when it is read; names and targets that pass theirs are
+// refused one by one.
 const (
 	MaxEntries    = 1 << 24 // names, and records, of one layer; an id has 24 bits
 	MaxName       = 255     // bytes of a path element, NAME_MAX

@@ -8,12 +8,14 @@ import (
 	"strings"
 )
 
-// A set of extended attributes is encoded as, for each by ascending name: the
-// length of the name in one byte, that of the value in four, name, value.
+// xattrHead is how many bytes come before the name of an attribute in an encoded
+// set. For each attribute, by ascending name, a set has the length of the name in
+// one byte, that of the value in four, the name, and the value.
 const xattrHead = 5
 
 // xattrSet interns the attributes of r and returns the set's number plus one,
-// 0 if there are none to show. What no Linux file can have is left out.
+// 0 if there are none to show. An attribute that no Linux file
+// can have is left out.
 func (b *Builder) xattrSet(r Record) (uint32, error) {
 	if len(r.Xattrs) == 0 {
 		return 0, nil

@@ -20,8 +20,8 @@ type Side struct {
 	Layers []Identity // of its layers, base first
 }
 
-// Identity says which layer a layer is. What is not proven is left empty: two
-// layers are the same only if they must be.
+// Identity says which layer a layer is. A digest that is not proven is left
+// empty: two layers are the same only if they must be.
 type Identity struct {
 	Blob digest.Digest // of the compressed bytes, by which they are verified
 	Tar  digest.Digest // of the uncompressed tar, if all of it was verified
@@ -71,7 +71,7 @@ type Comparison struct {
 }
 
 // Diff tells the changes from A to B at path and below, in the order of a walk.
-// What was added or removed is told with all that is in it.
+// An added or removed directory is told with all that is in it.
 func (c *Comparison) Diff(ctx context.Context, path string, tell func(Change) error) error {
 	if c.identical() {
 		return nil

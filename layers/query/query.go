@@ -123,7 +123,7 @@ func Walk(ctx context.Context, v *view.View, from Entry, visit Visit) error {
 	return Walker{View: v}.Walk(ctx, from, visit)
 }
 
-// Walk is the walk of what shows.
+// Walk is as the function of that name, without the entries that do not show.
 func (w Walker) Walk(ctx context.Context, from Entry, visit Visit) error {
 	err := w.walk(ctx, from, visit)
 	if errors.Is(err, fs.SkipAll) {

@@ -2,10 +2,10 @@
 // which lets the layer be listed and entered in the middle without having been
 // read before.
 //
-// Invariant: a ztoc is somebody else's word. What is made of one carries the
+// Invariant: a ztoc is somebody else's word. The index made of one carries the
 // digest of every compressed range, so that no other bytes of the layer are
-// decoded than those it speaks of; whether what it says of the entries is true
-// shows when the layer was read whole.
+// decoded than those it speaks of; only a reading of the whole layer shows whether
+// it is right about the entries.
 //
 // The format is that of soci-snapshotter: ztoc/fbs/ztoc.fbs for the flatbuffer,
 // ztoc/compression/gzip_zinfo.c for the checkpoints in it.
@@ -93,8 +93,8 @@ type Layer struct {
 	HasTable    bool // it lists an eStargz table of contents, or a file of that name
 }
 
-// Parse reads a ztoc. Whatever is wrong with it is Corrupt, what passes a limit
-// or is of an unknown kind is Unsupported.
+// Parse reads a ztoc. One that contradicts itself is Corrupt; one that passes a
+// limit, or is of an unknown kind, is Unsupported.
 func Parse(data []byte) (l *Layer, err error) {
 	if len(data) < 8 || len(data) > MaxSize {
 		return nil, errkind.New(errkind.Unsupported, "a ztoc of %d bytes", len(data))

@@ -17,7 +17,7 @@ import (
 
 // Tar adds all entries of the tar in r to b, with offsets counted from where r
 // is. Contents are skipped with Seek(n, io.SeekCurrent), n > 0, if r has that;
-// it may discard. What follows the end of the archive is left in r.
+// it may discard. Bytes behind the end of the archive are left in r.
 //
 // A stream that is no tar, or ends within an entry, is Corrupt; errors of r and
 // of b keep their kind. An empty stream is an empty layer.

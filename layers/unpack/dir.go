@@ -17,9 +17,9 @@ import (
 	"github.com/peelfs/peelfs/layers/view"
 )
 
-// Dir writes into a directory of this machine. What is there stays, unless it
-// has the name of something that is written: files are replaced, directories
-// are added to. It belongs to one goroutine.
+// Dir writes into a directory of this machine. Objects in it stay, unless
+// something is written that has their name: files are replaced, directories are
+// added to. It belongs to one goroutine.
 //
 // INVARIANT: every name is used relative to the open directory that it is in,
 // and directories are opened one by one without following links.

@@ -80,7 +80,7 @@ func (v *View) describeImplied(n *node, p place) (Attr, error) {
 // describeSymlink is what the view shows of the name p of the symbolic link
 // object, if its text depends on where the name is: such a name is an inode by
 // itself.
-func (v *View) describeSymlink(p, object place, e *index.Entry, own bool) (a Attr, done bool, err error) {
+func (v *View) describeSymlink(p, object place, e *index.Entry, inLayerTree bool) (a Attr, done bool, err error) {
 	x, err := v.index(object.layer)
 	if err != nil {
 		return Attr{}, false, err
@@ -89,7 +89,7 @@ func (v *View) describeSymlink(p, object place, e *index.Entry, own bool) (a Att
 	if !placeDependent(text) {
 		return Attr{}, false, nil
 	}
-	out, err := v.exitOf(p, text, own)
+	out, err := v.exitOf(p, text, inLayerTree)
 	if err != nil {
 		return Attr{}, false, err
 	}

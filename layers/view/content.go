@@ -21,10 +21,10 @@ func (v *View) open(ino Ino) (p, object place, e index.Entry, err error) {
 	if e, err = v.entryOf(p); err != nil {
 		return p, p, e, err
 	}
-	if m != noMarker || e.Kind == index.Whiteout && ino.own() {
+	if m != noMarker || e.Kind == index.Whiteout && ino.inLayerTree() {
 		return p, nowhere, index.Entry{Kind: index.File}, nil
 	}
-	if e.Kind == index.Whiteout || e.Kind == index.Link && ino.own() {
+	if e.Kind == index.Whiteout || e.Kind == index.Link && ino.inLayerTree() {
 		return p, p, e, ErrStale
 	}
 	object, e, err = v.object(p, e)
@@ -164,7 +164,7 @@ func (v *View) localXattrs(ino Ino) (*index.Index, uint32, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if e.Kind == index.Dir && !ino.own() && (e.Flags&index.Implied != 0 || ino == RootIno) {
+	if e.Kind == index.Dir && !ino.inLayerTree() && (e.Flags&index.Implied != 0 || ino == RootIno) {
 		if object, err = v.describing(p); err != nil {
 			return nil, 0, err
 		}

@@ -14,13 +14,13 @@ import (
 //
 // INVARIANT: all that Attr needs was settled before the Dir was made.
 type Dir struct {
-	v     *View
-	x     *index.Index // of a listing without items, and of a layer's own tree
-	layer uint32
-	first uint32
-	count uint32
-	own   bool    // in a layer's own tree: items have a marker for a layer
-	items []place // nil if the listing is count entries of x from first on
+	v           *View
+	x           *index.Index // of a listing without items, and of a layer tree
+	layer       uint32
+	first       uint32
+	count       uint32
+	inLayerTree bool    // in a layer tree: items have a marker for a layer
+	items       []place // nil if the listing is count entries of x from first on
 }
 
 // Len is the number of names.
@@ -33,7 +33,7 @@ func (d *Dir) item(i int) (x *index.Index, p place, m marker) {
 		panic("view: listing index out of range")
 	case d.items == nil:
 		return d.x, place{d.layer, d.first + uint32(i)}, noMarker
-	case d.own:
+	case d.inLayerTree:
 		return d.x, place{d.layer, d.items[i].entry}, marker(d.items[i].layer)
 	}
 	p = d.items[i]
@@ -43,8 +43,8 @@ func (d *Dir) item(i int) (x *index.Index, p place, m marker) {
 // Name is the i-th name. The caller must not change it.
 func (d *Dir) Name(i int) []byte {
 	x, p, _ := d.item(i)
-	if d.own && d.items != nil {
-		return []byte(ownName(x, d.items[i]))
+	if d.inLayerTree && d.items != nil {
+		return []byte(layerTreeName(x, d.items[i]))
 	}
 	return x.Name(p.entry)
 }
@@ -60,10 +60,10 @@ func (d *Dir) Entry(i int) (name []byte, ino Ino, kind index.Kind) {
 func (d *Dir) Attr(i int) Attr {
 	x, p, m := d.item(i)
 	e := x.Entry(p.entry)
-	if d.own && (m != noMarker || e.Kind == index.Whiteout) {
+	if d.inLayerTree && (m != noMarker || e.Kind == index.Whiteout) {
 		return markerAttr(p, m)
 	}
-	a, err := d.v.describeIn(d.own, x, p, e)
+	a, err := d.v.describeIn(d.inLayerTree, x, p, e)
 	if m, ok := err.(missing); ok { // it was at hand when the listing was made
 		d.v.layers[m].idx.Load().MustBeWhole()
 	}
@@ -73,10 +73,10 @@ func (d *Dir) Attr(i int) Attr {
 	return a
 }
 
-// describeIn is what the view, or a layer's own tree, shows of the entry e at p.
-func (v *View) describeIn(own bool, x *index.Index, p place, e index.Entry) (Attr, error) {
-	if own {
-		return v.ownDescribe(x, p, e)
+// describeIn is what the view, or a layer tree, shows of the entry e at p.
+func (v *View) describeIn(inLayerTree bool, x *index.Index, p place, e index.Entry) (Attr, error) {
+	if inLayerTree {
+		return v.layerTreeDescribe(x, p, e)
 	}
 	return v.describe(p, e)
 }

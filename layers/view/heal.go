@@ -29,5 +29,5 @@ func (v *View) Heal() {
 	}
 	v.root.list.Store(nil)
 	v.nodes.each(func(n *node) { n.list.Store(nil) })
-	v.ownDirs.clear()
+	v.layerTreeDirs.clear()
 }

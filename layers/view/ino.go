@@ -28,7 +28,7 @@ const RootIno Ino = 1
 const (
 	NarrowShift = 25 // of the layer in a narrow number; smaller numbers are no view's
 	WideShift   = 40 // of the layer in a wide one
-	OwnShift    = 62 // of the bit of a layer's own tree
+	OwnShift    = 62 // of the bit of a layer tree
 	MarkerShift = 38 // of the marker
 	MarkerMask  = 1<<2 - 1
 	EntryMask   = 1<<32 - 1 // of the entry in a wide number
@@ -36,10 +36,10 @@ const (
 
 const (
 	narrowLayers = 1 << 7 // layers from 1 are below it
-	ownBit       = Ino(1) << OwnShift
+	layerTreeBit = Ino(1) << OwnShift
 )
 
-// A marker is a file of a layer's own tree that its index keeps as a flag.
+// A marker is a file of a layer tree that its index keeps as a flag.
 type marker uint32
 
 const (
@@ -69,16 +69,17 @@ func (v *View) number(p place) Ino {
 	return Ino(p.layer+1)<<NarrowShift | Ino(p.entry)
 }
 
-// ownNumber is the inode number of a place, or of a marker at it, in the own
+// layerTreeNumber is the inode number of a place, or of a marker at it, in the
 // tree of its layer.
-func ownNumber(p place, m marker) Ino {
-	return ownBit | Ino(p.layer+1)<<WideShift | Ino(m)<<MarkerShift | Ino(p.entry)
+func layerTreeNumber(p place, m marker) Ino {
+	return layerTreeBit | Ino(p.layer+1)<<WideShift | Ino(m)<<MarkerShift | Ino(p.entry)
 }
 
-func (ino Ino) own() bool { return ino&ownBit != 0 }
+// inLayerTree reports whether the number is one of a layer tree.
+func (ino Ino) inLayerTree() bool { return ino&layerTreeBit != 0 }
 
-// locate is the place that ino names; ErrStale if it cannot be one. That there
-// is such an entry is for the index to say.
+// locate is the place that ino names; ErrStale if it cannot be one. It does not
+// look whether the index has such an entry.
 func (v *View) locate(ino Ino) (place, marker, error) {
 	var p place
 	m := noMarker
@@ -86,7 +87,7 @@ func (v *View) locate(ino Ino) (place, marker, error) {
 	case ino == RootIno:
 		return place{}, noMarker, nil
 	case ino >= 1<<WideShift:
-		p = place{uint32(ino &^ ownBit >> WideShift), uint32(ino)}
+		p = place{uint32(ino &^ layerTreeBit >> WideShift), uint32(ino)}
 		m = marker(ino >> MarkerShift & MarkerMask)
 	default:
 		p = place{uint32(ino >> NarrowShift), uint32(ino & (1<<NarrowShift - 1))}
@@ -95,7 +96,7 @@ func (v *View) locate(ino Ino) (place, marker, error) {
 	if uint64(p.layer) >= uint64(len(v.layers)) {
 		return place{}, noMarker, ErrStale
 	}
-	if ino.own() && ino == ownNumber(p, m) || !ino.own() && ino == v.number(p) {
+	if ino.inLayerTree() && ino == layerTreeNumber(p, m) || !ino.inLayerTree() && ino == v.number(p) {
 		return p, m, nil
 	}
 	return place{}, noMarker, ErrStale

@@ -40,7 +40,7 @@ func TestLaziness(t *testing.T) {
 			}
 			return nil
 		}, "000"},
-		{"one layer's own tree", func(ctx context.Context, v *View) error { _, err := v.ReadDir(ctx, v.LayerRoot(1)); return err }, "010"},
+		{"one layer tree", func(ctx context.Context, v *View) error { _, err := v.ReadDir(ctx, v.LayerRoot(1)); return err }, "010"},
 		{"reading a file in the top layer", func(ctx context.Context, v *View) error {
 			a, err := v.Resolve(ctx, "d/top", false)
 			if err != nil {
@@ -113,7 +113,7 @@ func TestStaleNumbers(t *testing.T) {
 	v := rawView(tarball{tt.File("a", ""), tt.File("b", ""), tt.Link("c", "a")}, tarball{tt.Whiteout("b")})
 	for _, ino := range []Ino{
 		0, 2, 1<<NarrowShift - 1, 3 << NarrowShift, 1 << NarrowShift, 1<<NarrowShift + 99, 2<<NarrowShift + 1,
-		1<<WideShift + 1, 1<<63 + 1<<NarrowShift + 1, ownBit, ownBit + 1<<NarrowShift, ownBit | 9<<WideShift, 1<<NarrowShift + 3,
+		1<<WideShift + 1, 1<<63 + 1<<NarrowShift + 1, layerTreeBit, layerTreeBit + 1<<NarrowShift, layerTreeBit | 9<<WideShift, 1<<NarrowShift + 3,
 		1<<WideShift | 3<<MarkerShift,
 	} {
 		if a, err := v.Attr(t.Context(), ino); !errors.Is(err, ErrStale) {

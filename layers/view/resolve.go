@@ -21,8 +21,8 @@ func tooLong(path string) error {
 	return errkind.New(errkind.Invalid, "%.40s...: a path of %d bytes: no image has one of more than %d", path, len(path), maxPath)
 }
 
-// walker goes through directories as a process in a chroot does. What it reads
-// in symbolic links is the text of the image, whatever Readlink shows.
+// walker goes through directories as a process in a chroot does. Of symbolic
+// links it reads the text of the image, whatever Readlink shows.
 type walker struct {
 	v      *View
 	root   Ino
@@ -32,11 +32,11 @@ type walker struct {
 	hidden string   // a name that the root is taken not to have
 }
 
-// walker returns one that starts in dir, inside the view, or inside the own tree
+// walker returns one that starts in dir, inside the view, or inside the layer tree
 // of a layer if dir is in one.
 func (v *View) walker(dir Ino) *walker {
 	root := RootIno
-	if p, _, err := v.locate(dir); err == nil && dir.own() {
+	if p, _, err := v.locate(dir); err == nil && dir.inLayerTree() {
 		root = v.LayerRoot(int(p.layer))
 	}
 	return &walker{v: v, root: root, dir: dir}

@@ -210,7 +210,7 @@ func checkView(t tester, v *View) {
 	ctx := t.Context()
 	fresh := func() *View {
 		w := New(nil, v.opt)
-		w.layers = make([]slot, len(v.layers))
+		w.layers = make([]stackedLayer, len(v.layers))
 		for i := range w.layers {
 			w.layers[i].layer = v.layers[i].layer
 		}

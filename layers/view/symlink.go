@@ -101,13 +101,13 @@ func leave(text []byte, depth int) exit {
 	return x
 }
 
-// exitOf is how the text of the link p leaves, in the view or in the own tree of
+// exitOf is how the text of the link p leaves, in the view or in the layer tree of
 // its layer.
-func (v *View) exitOf(p place, text []byte, own bool) (exit, error) {
+func (v *View) exitOf(p place, text []byte, inLayerTree bool) (exit, error) {
 	depth, err := v.depth(p)
 	out := leave(text, depth)
 	top := names(v.opt.Subtree.Path)
-	if err != nil || own || len(top) == 0 || depth < len(top) {
+	if err != nil || inLayerTree || len(top) == 0 || depth < len(top) {
 		return out, err
 	}
 	x, err := v.index(p.layer)
@@ -198,7 +198,7 @@ func (v *View) Readlink(ctx context.Context, ino Ino) ([]byte, error) {
 	if err != nil || v.opt.Symlinks == Raw || !placeDependent(text) {
 		return text, err
 	}
-	x, err := v.exitOf(p, text, ino.own())
+	x, err := v.exitOf(p, text, ino.inLayerTree())
 	if err != nil {
 		return nil, err
 	}
@@ -247,23 +247,23 @@ func (v *View) localText(ino Ino) (place, []byte, error) {
 // linkDir is the directory that the name p of the link ino is in.
 func (v *View) linkDir(ctx context.Context, ino Ino, p place) (Ino, error) {
 	for {
-		dir, err := v.containing(p, ino.own())
+		dir, err := v.containing(p, ino.inLayerTree())
 		if !v.fetched(ctx, &err) {
 			return dir, err
 		}
 	}
 }
 
-// containing is the directory that the entry p is in, in the view or in the own
+// containing is the directory that the entry p is in, in the view or in the
 // tree of its layer.
-func (v *View) containing(p place, own bool) (Ino, error) {
+func (v *View) containing(p place, inLayerTree bool) (Ino, error) {
 	e, err := v.entryOf(p)
 	if err != nil {
 		return 0, err
 	}
 	up := place{p.layer, e.Parent}
-	if own {
-		return ownNumber(up, noMarker), nil
+	if inLayerTree {
+		return layerTreeNumber(up, noMarker), nil
 	}
 	n, err := v.directory(up)
 	if err != nil {

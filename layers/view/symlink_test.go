@@ -189,7 +189,7 @@ func (h *host) parent(ctx context.Context, dir Ino) (Ino, error) {
 		return metaIno, nil
 	}
 	up, err := h.v.Parent(ctx, dir)
-	if up == dir { // the root of a layer's own tree
+	if up == dir { // the root of a layer tree
 		return layersIno, err
 	}
 	return up, err
@@ -323,7 +323,7 @@ func sentinel(err error) error {
 	return err
 }
 
-// collect gathers the paths of all names, own trees included, and checks that
+// collect gathers the paths of all names, layer trees included, and checks that
 // the sizes of links are right.
 func collect(t *rapid.T, v *View, root string, paths *[]string) {
 	ino := RootIno

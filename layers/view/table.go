@@ -4,8 +4,8 @@ import "sync"
 
 const shards = 64
 
-// table maps places and inode numbers to what is remembered of them. What goes
-// in never changes, so the first value for a key stays. The zero table is empty.
+// table maps places and inode numbers to values that are remembered for them. A
+// value never changes, so the first one for a key stays. The zero table is empty.
 type table[V any] struct {
 	shard [shards]struct {
 		mu struct {

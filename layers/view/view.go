@@ -79,27 +79,27 @@ var (
 // View is the merged tree. It is safe for concurrent use. It has nothing to
 // close: the layers belong to the caller.
 type View struct {
-	layers []slot // base first
+	layers []stackedLayer // base first
 	opt    Options
 	root   *node
 
-	nodes     table[*node]  // directories that something was looked for in, by Ino
-	lowerDirs table[*node]  // the same by the places of entries below their topmost one
-	ownDirs   table[*Dir]   // listings of layers' own trees, by Ino
-	targets   table[target] // of hard links to lower layers, by place
-	nlinks    table[uint32] // of objects with several names, by place
-	borrowed  atomic.Pointer[borrowed]
+	nodes         table[*node]  // directories that something was looked for in, by Ino
+	lowerDirs     table[*node]  // the same by the places of entries below their topmost one
+	layerTreeDirs table[*Dir]   // listings of layer trees, by Ino
+	targets       table[target] // of hard links to lower layers, by place
+	nlinks        table[uint32] // of objects with several names, by place
+	borrowed      atomic.Pointer[borrowed]
 }
 
-// slot is one layer and its index, once that is at hand.
-type slot struct {
+// stackedLayer is one layer and its index, once that is at hand.
+type stackedLayer struct {
 	layer Layer
 	idx   atomic.Pointer[index.Index]
 }
 
 // New returns the view of a stack of layers, base first. It does no I/O.
 func New(layers []Layer, opt Options) *View {
-	v := &View{layers: make([]slot, len(layers)), opt: opt, root: newNode(nil, "", place{})}
+	v := &View{layers: make([]stackedLayer, len(layers)), opt: opt, root: newNode(nil, "", place{})}
 	for i, l := range layers {
 		v.layers[i].layer = l
 	}
@@ -127,8 +127,8 @@ func (v *View) Lookup(ctx context.Context, dir Ino, name string) (Attr, error) {
 }
 
 func (v *View) lookup(dir Ino, name string) (Attr, error) {
-	if dir.own() {
-		return v.ownLookup(dir, name)
+	if dir.inLayerTree() {
+		return v.layerTreeLookup(dir, name)
 	}
 	n, err := v.node(dir)
 	if err != nil {
@@ -162,8 +162,8 @@ func (v *View) Attr(ctx context.Context, ino Ino) (Attr, error) {
 }
 
 func (v *View) attr(ino Ino) (Attr, error) {
-	if ino.own() {
-		return v.ownAttr(ino)
+	if ino.inLayerTree() {
+		return v.layerTreeAttr(ino)
 	}
 	p, _, err := v.locate(ino)
 	if err != nil {
@@ -219,8 +219,8 @@ func (v *View) ReadDir(ctx context.Context, dir Ino) (*Dir, error) {
 
 // listing is the listing of dir; n becomes its node once that is known.
 func (v *View) listing(dir Ino, n **node) (*Dir, error) {
-	if dir.own() {
-		return v.ownList(dir)
+	if dir.inLayerTree() {
+		return v.layerTreeList(dir)
 	}
 	var err error
 	if *n == nil {
@@ -232,7 +232,7 @@ func (v *View) listing(dir Ino, n **node) (*Dir, error) {
 }
 
 // Parent returns the directory that a directory is in. The root of the view,
-// and of a layer's own tree, is its own parent.
+// and of a layer tree, is its own parent.
 func (v *View) Parent(ctx context.Context, dir Ino) (Ino, error) {
 	for {
 		ino, err := v.parent(dir)
@@ -243,8 +243,8 @@ func (v *View) Parent(ctx context.Context, dir Ino) (Ino, error) {
 }
 
 func (v *View) parent(dir Ino) (Ino, error) {
-	if dir.own() {
-		return v.ownParent(dir)
+	if dir.inLayerTree() {
+		return v.layerTreeParent(dir)
 	}
 	n, err := v.node(dir)
 	if err != nil {
@@ -290,7 +290,7 @@ func (v *View) LayerOf(ino Ino) int {
 	return int(p.layer)
 }
 
-// LayerRoot is the root of the own tree of layer n, 0 being the base: what that
+// LayerRoot is the root of the layer tree of layer n, 0 being the base: what that
 // layer alone has, with its markers as files by their names in the layer, and
 // without hard links to other layers. All calls work on the inodes below it.
-func (v *View) LayerRoot(n int) Ino { return ownNumber(place{layer: uint32(n)}, noMarker) }
+func (v *View) LayerRoot(n int) Ino { return layerTreeNumber(place{layer: uint32(n)}, noMarker) }

@@ -11,7 +11,7 @@ import (
 // Act is what one layer does to a path.
 type Act uint8
 
-// What a layer does to a path, at the path itself or at a directory above it.
+// The acts of a layer on a path, at the path itself or at a directory above it.
 const (
 	Nothing  Act = iota // the layer says nothing about the path
 	Has                 // it has the object
@@ -78,8 +78,8 @@ func (v *View) anyMissing(m missing) error {
 	return nil
 }
 
-// realPath resolves all of a path but its last element. What the view does not
-// have stays as it is.
+// realPath resolves all of a path but its last element. A path
+// that the view does not have stays as it is.
 func (v *View) realPath(ctx context.Context, path string) (string, error) {
 	clean := gopath.Join("/", path)
 	dir, name := gopath.Split(strings.TrimRight(path, "/"))

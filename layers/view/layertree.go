@@ -7,7 +7,7 @@ import (
 	"github.com/peelfs/peelfs/layers/index"
 )
 
-// A layer's own tree shows what that layer alone has, its markers included. Its
+// A layer tree shows what that layer alone has, its markers included. Its
 // numbers have a bit of their own, so that no directory has one number at two
 // places. Markers that the index keeps as flags of a directory are numbered by
 // that directory and their kind.
@@ -17,8 +17,8 @@ const (
 	opaqueName   = ".wh..wh..opq"
 )
 
-// ownDir is the directory entry that ino numbers.
-func (v *View) ownDir(ino Ino) (*index.Index, place, index.Entry, error) {
+// layerTreeDir is the directory entry that ino numbers.
+func (v *View) layerTreeDir(ino Ino) (*index.Index, place, index.Entry, error) {
 	p, m, err := v.locate(ino)
 	if err != nil {
 		return nil, p, index.Entry{}, err
@@ -34,8 +34,8 @@ func (v *View) ownDir(ino Ino) (*index.Index, place, index.Entry, error) {
 	return x, p, e, err
 }
 
-func (v *View) ownLookup(dir Ino, name string) (Attr, error) {
-	x, p, e, err := v.ownDir(dir)
+func (v *View) layerTreeLookup(dir Ino, name string) (Attr, error) {
+	x, p, e, err := v.layerTreeDir(dir)
 	if err != nil {
 		return Attr{}, err
 	}
@@ -56,15 +56,15 @@ func (v *View) ownLookup(dir Ino, name string) (Attr, error) {
 	case marked || whiteout || e.Kind == index.Link:
 		return Attr{}, ErrNotExist
 	}
-	return v.ownDescribe(x, p, e)
+	return v.layerTreeDescribe(x, p, e)
 }
 
 // markerAttr is what a marker shows: the index keeps nothing but its name.
 func markerAttr(p place, m marker) Attr {
-	return Attr{Ino: ownNumber(p, m), Kind: index.File, Nlink: 1}
+	return Attr{Ino: layerTreeNumber(p, m), Kind: index.File, Nlink: 1}
 }
 
-func (v *View) ownAttr(ino Ino) (Attr, error) {
+func (v *View) layerTreeAttr(ino Ino) (Attr, error) {
 	p, m, err := v.locate(ino)
 	if err != nil {
 		return Attr{}, err
@@ -82,17 +82,17 @@ func (v *View) ownAttr(ino Ino) (Attr, error) {
 	case e.Kind == index.Link:
 		return Attr{}, ErrStale
 	}
-	a, err := v.ownDescribe(x, p, e)
+	a, err := v.layerTreeDescribe(x, p, e)
 	if err == nil && a.Ino != ino {
 		return Attr{}, ErrStale
 	}
 	return a, err
 }
 
-// ownDescribe is what the own tree shows of the entry e at p.
-func (v *View) ownDescribe(x *index.Index, p place, e index.Entry) (Attr, error) {
+// layerTreeDescribe is what the layer tree shows of the entry e at p.
+func (v *View) layerTreeDescribe(x *index.Index, p place, e index.Entry) (Attr, error) {
 	if e.Kind == index.Dir {
-		return attrOf(ownNumber(p, noMarker), &e), nil
+		return attrOf(layerTreeNumber(p, noMarker), &e), nil
 	}
 	object, e, err := v.object(p, e)
 	if err != nil {
@@ -101,39 +101,39 @@ func (v *View) ownDescribe(x *index.Index, p place, e index.Entry) (Attr, error)
 	if e.Kind == index.Symlink && v.opt.Symlinks == Rewrite {
 		a, done, err := v.describeSymlink(p, object, &e, true)
 		if done || err != nil {
-			a.Ino = ownNumber(p, noMarker)
+			a.Ino = layerTreeNumber(p, noMarker)
 			return a, err
 		}
 	}
-	a := attrOf(ownNumber(object, noMarker), &e)
+	a := attrOf(layerTreeNumber(object, noMarker), &e)
 	a.Nlink = uint32(1 + len(x.Links(object.entry)))
 	return a, nil
 }
 
-func (v *View) ownParent(dir Ino) (Ino, error) {
-	_, p, e, err := v.ownDir(dir)
-	return ownNumber(place{p.layer, e.Parent}, noMarker), err
+func (v *View) layerTreeParent(dir Ino) (Ino, error) {
+	_, p, e, err := v.layerTreeDir(dir)
+	return layerTreeNumber(place{p.layer, e.Parent}, noMarker), err
 }
 
-// ownList is the listing of a directory of a layer's own tree.
-func (v *View) ownList(dir Ino) (*Dir, error) {
-	if d, ok := v.ownDirs.get(uint64(dir)); ok && !d.cut() {
+// layerTreeList is the listing of a directory of a layer tree.
+func (v *View) layerTreeList(dir Ino) (*Dir, error) {
+	if d, ok := v.layerTreeDirs.get(uint64(dir)); ok && !d.cut() {
 		return d, nil
 	}
-	x, p, e, err := v.ownDir(dir)
+	x, p, e, err := v.layerTreeDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	d := &Dir{v: v, x: x, layer: p.layer, own: true, first: e.First, count: e.Count}
-	if items, plain := ownItems(x, p, &e); !plain {
+	d := &Dir{v: v, x: x, layer: p.layer, inLayerTree: true, first: e.First, count: e.Count}
+	if items, plain := layerTreeItems(x, p, &e); !plain {
 		d.items, d.count = items, uint32(len(items))
 	}
-	return v.ownDirs.put(uint64(dir), d), nil
+	return v.layerTreeDirs.put(uint64(dir), d), nil
 }
 
-// ownItems are the entries and markers of a directory, as places whose layer is
+// layerTreeItems are the entries and markers of a directory, as places whose layer is
 // the marker; plain if they are just its children.
-func ownItems(x *index.Index, p place, dir *index.Entry) (items []place, plain bool) {
+func layerTreeItems(x *index.Index, p place, dir *index.Entry) (items []place, plain bool) {
 	plain = true
 	add := func(m marker, id uint32) { items = append(items, place{uint32(m), id}) }
 	if dir.Flags&index.Opaque != 0 {
@@ -156,13 +156,13 @@ func ownItems(x *index.Index, p place, dir *index.Entry) (items []place, plain b
 		return nil, true
 	}
 	slices.SortFunc(items, func(a, b place) int {
-		return strings.Compare(ownName(x, a), ownName(x, b))
+		return strings.Compare(layerTreeName(x, a), layerTreeName(x, b))
 	})
 	return slices.Clip(items), false
 }
 
-// ownName is the name of an item of a layer's own tree.
-func ownName(x *index.Index, item place) string {
+// layerTreeName is the name of an item of a layer tree.
+func layerTreeName(x *index.Index, item place) string {
 	name := string(x.Name(item.entry))
 	switch {
 	case marker(item.layer) == opaqueMarker:

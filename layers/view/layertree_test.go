@@ -9,8 +9,8 @@ import (
 	"github.com/peelfs/peelfs/layers/index"
 )
 
-// ownTree is all that a layer's own tree shows below its root.
-func ownTree(t *testing.T, v *View, layer int) string {
+// layerTreeOf is all that a layer tree shows below its root.
+func layerTreeOf(t *testing.T, v *View, layer int) string {
 	t.Helper()
 	root, err := v.Attr(t.Context(), v.LayerRoot(layer))
 	if err != nil {
@@ -43,7 +43,7 @@ func TestLayersOwnTrees(t *testing.T) {
 		".wh.e= .wh.f= .wh.k= d/ d/.wh..wh..opq= d/b=2 e/ m/ m/.wh.x= z=2",
 		".wh..wh..opq=",
 	} {
-		if got := ownTree(t, v, layer); got != want {
+		if got := layerTreeOf(t, v, layer); got != want {
 			t.Errorf("layer %d has %q, want %q", layer, got, want)
 		}
 		checkDir(t.Context(), t, v, func() *View { return v }, v.LayerRoot(layer))
@@ -64,7 +64,7 @@ func TestLayersOwnTreesAreApart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if merged := get(t, v, "d"); d.Ino == merged.Ino || !d.Ino.own() || !f.Ino.own() {
+	if merged := get(t, v, "d"); d.Ino == merged.Ino || !d.Ino.inLayerTree() || !f.Ino.inLayerTree() {
 		t.Errorf("d is %#x and %#x", d.Ino, merged.Ino)
 	}
 	if merged := get(t, v, "d/f"); f.Nlink != 2 || merged.Nlink != 1 {
