@@ -29,13 +29,7 @@ var notYetPlain = []string{
 	"fetch/v1image",
 	"layers",
 	"layers/bundle",
-	"layers/index",
 	"layers/inflate",
-	"layers/query",
-	"layers/soci",
-	"layers/tarindex",
-	"layers/unpack",
-	"layers/view",
 }
 
 // bareSubject finds a sentence that speaks of a thing or a person without naming

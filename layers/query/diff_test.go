@@ -68,7 +68,7 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// What is in a layer that both sides have is not read, nor are files of
+// Content in a layer that both sides have is not read, nor are files of
 // different sizes.
 func TestDiffReadsLittle(t *testing.T) {
 	base := layerOf(t, tt.File("shared", "xxx"), tt.File("moved/f", "yyy"))

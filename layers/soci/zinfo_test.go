@@ -60,7 +60,7 @@ func TestHostileZinfo(t *testing.T) {
 	}
 }
 
-// What lies between two checkpoints is checked where both are known.
+// The span between two checkpoints is checked where both are known.
 func TestHostileSpans(t *testing.T) {
 	const sum = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	good, next := checkpoint{in: 10}, checkpoint{in: 5000, out: 9000}

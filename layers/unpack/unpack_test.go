@@ -208,7 +208,7 @@ func TestNothingPartial(t *testing.T) {
 	}
 }
 
-// What a second call replaces is not what further names of the first lead to.
+// A file that a second call replaces is not the one that further names of the first lead to.
 func TestSeveralIntoOne(t *testing.T) {
 	v := viewOf(layerOf(t, tt.File("a/f", "first"), tt.File("b/a/f", "second"), tt.Link("c/f", "a/f")))
 	dir := t.TempDir()

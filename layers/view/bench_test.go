@@ -46,7 +46,7 @@ func bigView(t testing.TB, n int, merged bool) (*View, Ino) {
 	return v, dir
 }
 
-// What the kernel asks for all the time allocates nothing.
+// The calls that the kernel makes all the time allocate nothing.
 func TestHotCallsDoNotAllocate(t *testing.T) {
 	for _, merged := range []bool{false, true} {
 		v, dir := bigView(t, 1000, merged)

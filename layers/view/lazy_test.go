@@ -208,7 +208,7 @@ func TestListingFetchesInParallel(t *testing.T) {
 	}
 }
 
-// What a layer hides is not waited for, nor does its failure matter.
+// A layer that is hidden is not waited for, nor does its failure matter.
 func TestListingDoesNotNeedWhatIsHidden(t *testing.T) {
 	layers := stack(tarball{tt.File("a", "")}, tarball{tt.File("b", "")}, tarball{tt.Dir("./"), tt.Opaque(""), tt.File("c", "")})
 	layers[0].fault = func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }

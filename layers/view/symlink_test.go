@@ -77,7 +77,7 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
-// What becomes of any text is as long as stat says, relative, climbs no further
+// The target that any text becomes is as long as stat says, relative, climbs no further
 // than the root before its first name, and leaves the rest alone.
 func FuzzLeave(f *testing.F) {
 	for _, text := range []string{"", "/", "..", "a/../..", "/../a/", ".//../a", "../../..", "..a/..", "/a/.."} {
