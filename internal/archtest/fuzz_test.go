@@ -9,7 +9,8 @@ import (
 )
 
 // fakeGo stands for the go command: two packages, of which the first has three
-// targets; the second target fails. The third package does not build.
+// targets: the second target fails, the third one
+// runs out of time. The third package does not build.
 const fakeGo = `#!/bin/sh
 case "$*" in
 list*) printf 'one\ntwo\nthree\n' ;;
@@ -17,6 +18,7 @@ list*) printf 'one\ntwo\nthree\n' ;;
 "test -list ^Fuzz two") printf 'ok two\n' ;;
 "test -list"*) exit 2 ;;
 *FuzzB*) exit 1 ;;
+*FuzzC*) echo '    context deadline exceeded'; exit 1 ;;
 esac
 `
 
