@@ -32,8 +32,8 @@ func contradict(a, b digest.Digest) bool {
 // a table of contents has none, is proven when the layer is read whole. An image
 // that names the tar by another algorithm than the index does is believed only if
 // a reading has computed that digest too.
-func (l *Layer) diffIDProven(dir string, h index.Header) bool {
-	want := l.src.DiffID
+func (b *builder) diffIDProven(dir string, h index.Header) bool {
+	want := b.src.DiffID
 	if want == "" || h.DiffID == "" || cachedir.Unproven(h) || h.DiffID.Algorithm() == want.Algorithm() {
 		return true
 	}

@@ -100,7 +100,7 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 	case size >= 0 && size <= opened.SmallLayer:
 		return nil, errkind.New(errkind.Unsupported, "it is so small that it is read whole")
 	}
-	body, err := l.openWhole(ctx)
+	body, err := l.build.openWhole(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -113,12 +113,12 @@ func (l *Layer) BuildZtoc(ctx context.Context, opt soci.Options) (*soci.Built, e
 	if l.src.DiffID != "" {
 		opt.Algorithm = l.src.DiffID.Algorithm()
 	}
-	sum := l.algorithm().Hash()
+	sum := l.build.algorithm().Hash()
 	built, err := soci.Build(io.TeeReader(io.MultiReader(bytes.NewReader(head), body), sum), opt)
 	if err != nil {
 		return nil, err
 	}
-	if got := digest.NewDigest(l.algorithm(), sum); got != l.src.Digest {
+	if got := digest.NewDigest(l.build.algorithm(), sum); got != l.src.Digest {
 		return nil, errkind.New(errkind.Corrupt, "the bytes that the source sent have the digest %s", got)
 	}
 	if contradict(built.DiffID, l.src.DiffID) {

@@ -41,18 +41,18 @@ func (l *Layer) heal() {
 	if index && data {
 		return
 	}
-	l.store.log.Error("cached files of a layer are damaged and are made again", "layer", l.name(), "index", !index, "data", !data)
+	l.store.log.Error("cached files of a layer are damaged and are made again", "layer", l.build.name(), "index", !index, "data", !data)
 	l.current.Store(nil)
 	l.mu.old = append(l.mu.old, a)
 	if !data && a.Lock != nil {
 		if err := spanfile.Remove(a.Dir, cachedir.DataName(a.Index), a.Lock); err != nil {
-			l.store.log.Error("damaged data stays", "layer", l.name(), "error", err)
+			l.store.log.Error("damaged data stays", "layer", l.build.name(), "error", err)
 		}
 	}
 	if index {
 		return
 	}
 	if err := removeIfThere(a.IndexPath()); err != nil {
-		l.store.log.Error("a damaged index stays", "layer", l.name(), "error", err)
+		l.store.log.Error("a damaged index stays", "layer", l.build.name(), "error", err)
 	}
 }

@@ -37,15 +37,15 @@ import (
 type Layer struct {
 	store *Store
 	src   Source
+	build *builder
 	crew  *flight.Crew
 
 	opening   *flights[struct{}]
 	promotion *flights[struct{}]
 
 	current atomic.Pointer[opened.Layer]
-	corrupt atomic.Pointer[error]         // set when what readers were told turned out wrong
-	whole   atomic.Bool                   // somebody wants all of it: a ztoc would save nothing
-	only    atomic.Pointer[digest.Digest] // what Source.OnlyZtoc said, once it was asked
+	corrupt atomic.Pointer[error] // set when what readers were told turned out wrong
+	whole   atomic.Bool           // somebody wants all of it: a ztoc would save nothing
 	count   opened.Counters
 	err     atomic.Pointer[error] // of the last fetch, for Status
 
@@ -63,15 +63,13 @@ func newFlights[K comparable]() *flights[K] { return &flights[K]{KeepError: open
 
 func newLayer(s *Store, src Source) *Layer {
 	l := &Layer{store: s, src: src, crew: flight.NewCrew(), opening: newFlights[struct{}](), promotion: newFlights[struct{}]()}
+	l.build = &builder{store: s, src: src, count: &l.count, whole: &l.whole}
 	return l
 }
 
 // Digest is the digest of the layer's blob, or "" while it is unknown.
 func (l *Layer) Digest() digest.Digest {
-	if l.src.Digest != "" {
-		return l.src.Digest
-	}
-	return l.store.Learned(l.src.Alias)
+	return l.build.digest()
 }
 
 // Index returns the layer's index and makes it if the cache does not have it,
@@ -101,7 +99,7 @@ func (l *Layer) acquire(ctx context.Context) (*opened.Layer, error) {
 			f.End(struct{}{}, errClosed())
 		}
 		if err := l.wait(ctx, f); err != nil {
-			return nil, fmt.Errorf("layer %s: %w", l.name(), err)
+			return nil, fmt.Errorf("layer %s: %w", l.build.name(), err)
 		}
 	}
 }
@@ -121,7 +119,7 @@ func (l *Layer) open(ctx context.Context) error {
 	}
 	var a *cachedir.Files
 	err := mapfault.Catch(func() (err error) {
-		a, err = l.make(ctx)
+		a, err = l.build.openOrBuild(ctx)
 		return err
 	})
 	l.note(err)
@@ -133,8 +131,8 @@ func (l *Layer) open(ctx context.Context) error {
 
 // host is what a generation of the layer needs of it.
 func (l *Layer) host() opened.Host {
-	return opened.Host{Shared: &l.store.shared, Name: l.name, Note: l.note, Count: &l.count, Crew: l.crew,
-		ReadRange: l.src.Blob.ReadRange, Whole: l.openWhole}
+	return opened.Host{Shared: &l.store.shared, Name: l.build.name, Note: l.note, Count: &l.count, Crew: l.crew,
+		ReadRange: l.src.Blob.ReadRange, Whole: l.build.openWhole}
 }
 
 // note keeps an error for Status, and forgets the one before when err is nil.
@@ -147,11 +145,11 @@ func (l *Layer) note(err error) {
 }
 
 // name is the layer's short name in messages.
-func (l *Layer) name() string {
-	if l.src.Digest != "" {
-		return l.src.Digest.String()
+func (b *builder) name() string {
+	if b.src.Digest != "" {
+		return b.src.Digest.String()
 	}
-	return l.src.Alias
+	return b.src.Alias
 }
 
 func errClosed() error { return errkind.New(errkind.Canceled, "the layer cache is closed") }

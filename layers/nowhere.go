@@ -19,10 +19,10 @@ import (
 // the disk has no room for it.
 const maxUnkeptIndex = 256 << 20
 
-// unkeptLayer opens a layer in memory that was just read, or listed, and that the
+// inMemory opens a layer in memory that was just read, or listed, and that the
 // disk has no room for. Its spans are served as they come, and held like any that
 // cannot be written. dir is where it would be.
-func (l *Layer) unkeptLayer(dir string, p *scanned, why error) (*cachedir.Files, error) {
+func (b *builder) inMemory(dir string, p *scanned, why error) (*cachedir.Files, error) {
 	var out limitedBuffer
 	if err := p.writeIndex(&out); err != nil {
 		if errors.Is(err, errTooLong) {
@@ -59,7 +59,7 @@ func (l *Layer) settleAgain(ctx context.Context, a *opened.Layer) {
 	l.crew.Run(ctx, func(ctx context.Context) {
 		var fresh *cachedir.Files
 		err := mapfault.Catch(func() (err error) {
-			fresh, err = l.rehome(ctx, a)
+			fresh, err = l.build.rehome(ctx, a)
 			return err
 		})
 		if err == nil {
@@ -81,12 +81,12 @@ func (l *Layer) swap(a *opened.Layer, fresh *cachedir.Files) bool {
 }
 
 // rehome opens a layer on disk that was held in memory so far.
-func (l *Layer) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files, error) {
-	dir, lock, err := l.store.layerDir(a.Index.Header().BlobDigest)
+func (b *builder) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files, error) {
+	dir, lock, err := b.store.layerDir(a.Index.Header().BlobDigest)
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := l.rehomeIn(ctx, dir, lock, a)
+	fresh, err := b.rehomeIn(ctx, dir, lock, a)
 	if err == nil && fresh.Data.IsNowhere() {
 		fresh.Close()
 		return nil, errkind.New(errkind.LocalFull, "there is no room yet")
@@ -97,15 +97,15 @@ func (l *Layer) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files, e
 	return fresh, err
 }
 
-func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *opened.Layer) (*cachedir.Files, error) {
+func (b *builder) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *opened.Layer) (*cachedir.Files, error) {
 	if err := lock.Lock(ctx, makeLock, 1); err != nil {
 		return nil, err
 	}
 	defer lock.Unlock(makeLock, 1)
-	if fresh, err := l.fromCache(dir, lock); fresh != nil || err != nil {
+	if fresh, err := b.fromCache(dir, lock); fresh != nil || err != nil {
 		return fresh, err
 	}
-	tmp, err := l.store.tempIndex(func(w io.Writer) error { _, err := w.Write(a.Index.Bytes()); return err })
+	tmp, err := b.store.tempIndex(func(w io.Writer) error { _, err := w.Write(a.Index.Bytes()); return err })
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func (l *Layer) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *o
 	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
 		return nil, cachedir.WriteError(err)
 	}
-	fresh, err := l.fromCache(dir, lock)
+	fresh, err := b.fromCache(dir, lock)
 	if fresh == nil && err == nil {
 		err = errUnreadable()
 	}

@@ -28,28 +28,28 @@ func (l *Layer) promote(ctx context.Context, a *opened.Layer) error {
 	if err := turn.Lock(ctx, makeLock, 1); err != nil {
 		return err
 	}
-	if fresh, err := l.proven(dir); fresh != nil || err != nil {
+	if fresh, err := l.build.proven(dir); fresh != nil || err != nil {
 		return l.replace(a, fresh, err)
 	}
-	p, err := l.scan(ctx)
+	p, err := l.build.scan(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.discard()
-	if err := l.publish(dir, p); err != nil {
+	if err := l.build.publish(dir, p); err != nil {
 		return err
 	}
-	fresh, err := l.proven(dir)
+	fresh, err := l.build.proven(dir)
 	return l.replace(a, fresh, err)
 }
 
 // proven opens the layer in dir if its index comes from a scan.
-func (l *Layer) proven(dir string) (*cachedir.Files, error) {
+func (b *builder) proven(dir string) (*cachedir.Files, error) {
 	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
 	if err != nil {
-		return nil, cacheError(l.store.dir, err)
+		return nil, cacheError(b.store.dir, err)
 	}
-	a, err := l.fromCache(dir, lock)
+	a, err := b.fromCache(dir, lock)
 	if a != nil && a.Index.Header().Source == index.Scan && !cachedir.Unproven(a.Index.Header()) {
 		if _, err = lock.TryRLock(leaseLock, 1); err == nil {
 			return a, nil
@@ -73,7 +73,7 @@ func (l *Layer) replace(a *opened.Layer, fresh *cachedir.Files, err error) error
 		fresh.Close()
 		err = errkind.WithHint(errkind.New(errkind.Corrupt, "%s lies: %w", witness(a.Index.Header()), err),
 			"unmount and mount again: the layer is now read by its own entries")
-		l.store.log.Error("layer is corrupt", "layer", l.name(), "error", err)
+		l.store.log.Error("layer is corrupt", "layer", l.build.name(), "error", err)
 		l.corrupt.Store(&err)
 		l.note(err)
 		return err
@@ -86,7 +86,7 @@ func (l *Layer) replace(a *opened.Layer, fresh *cachedir.Files, err error) error
 			return nil
 		}
 		if err := spanfile.Remove(a.Dir, name, a.Lock); err != nil {
-			l.store.log.Warn("data that is of no use stays", "layer", l.name(), "error", err)
+			l.store.log.Warn("data that is of no use stays", "layer", l.build.name(), "error", err)
 		}
 	}
 	return nil

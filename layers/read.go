@@ -28,6 +28,6 @@ func (l *Layer) readAt(ctx context.Context, entry uint32, p []byte, off int64) (
 	if n, err := a.ReadAt(ctx, entry, p, off); err == nil {
 		return n, nil
 	} else {
-		return 0, fmt.Errorf("layer %s: %w", l.name(), err)
+		return 0, fmt.Errorf("layer %s: %w", l.build.name(), err)
 	}
 }

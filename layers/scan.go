@@ -61,38 +61,38 @@ func (p *scanned) adopt(dir string) error {
 // finds the entries and the seek points, and keeps the bytes. Where a second reading
 // may come to another end, a layer that is wrong is read once more, and then decoded
 // by other code: a second opinion before anybody is blamed.
-func (l *Layer) scan(ctx context.Context) (*scanned, error) {
+func (b *builder) scan(ctx context.Context) (*scanned, error) {
 	select {
-	case l.store.pass <- struct{}{}:
-		defer func() { <-l.store.pass }()
+	case b.store.pass <- struct{}{}:
+		defer func() { <-b.store.pass }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	p, again, err := l.scanOnce(ctx, false)
+	p, again, err := b.scanOnce(ctx, false)
 	if again && ctx.Err() == nil {
-		l.store.log.Warn("layer is wrong and is read again", "layer", l.name(), "error", err)
-		p, _, err = l.scanOnce(ctx, true)
+		b.store.log.Warn("layer is wrong and is read again", "layer", b.name(), "error", err)
+		p, _, err = b.scanOnce(ctx, true)
 	}
 	return p, err
 }
 
 // scanOnce reads the layer once. If that fails, again says whether to try once more.
-func (l *Layer) scanOnce(ctx context.Context, secondOpinion bool) (_ *scanned, again bool, err error) {
-	body, err := l.openWhole(ctx)
+func (b *builder) scanOnce(ctx context.Context, secondOpinion bool) (_ *scanned, again bool, err error) {
+	body, err := b.openWhole(ctx)
 	if err != nil {
 		return nil, false, err
 	}
 	defer body.Close()
-	data, err := l.newData()
+	data, err := b.newData()
 	if err != nil {
 		return nil, false, err
 	}
-	opt := stream.Options{Algorithm: l.algorithm(), Tail: toc.FooterSize, Other: secondOpinion}
-	if l.src.DiffID != "" {
-		opt.TarAlgorithm = l.src.DiffID.Algorithm()
+	opt := stream.Options{Algorithm: b.algorithm(), Tail: toc.FooterSize, Other: secondOpinion}
+	if b.src.DiffID != "" {
+		opt.TarAlgorithm = b.src.DiffID.Algorithm()
 	}
 	read, err := stream.Index(ctx, body, opt, data.sink())
-	if again, err = l.judge(read, err); err != nil {
+	if again, err = b.judge(read, err); err != nil {
 		data.discard()
 		return nil, again, err
 	}
@@ -100,13 +100,13 @@ func (l *Layer) scanOnce(ctx context.Context, secondOpinion bool) (_ *scanned, a
 	if err != nil {
 		return nil, false, err
 	}
-	return l.toScanned(read, kept), false, nil
+	return b.toScanned(read, kept), false, nil
 }
 
 // openWhole opens the blob at its first byte and counts what comes of it.
-func (l *Layer) openWhole(ctx context.Context) (io.ReadCloser, error) {
-	l.count.Requests.Add(1)
-	body, at, err := l.src.Blob.ReadRange(ctx, 0, -1)
+func (b *builder) openWhole(ctx context.Context) (io.ReadCloser, error) {
+	b.count.Requests.Add(1)
+	body, at, err := b.src.Blob.ReadRange(ctx, 0, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ func (l *Layer) openWhole(ctx context.Context) (io.ReadCloser, error) {
 		body.Close()
 		return nil, errkind.New(errkind.Internal, "the blob begins at byte %d", at)
 	}
-	return counted{body, &l.count}, nil
+	return counted{body, b.count}, nil
 }
 
 // counted counts what comes from the blob.
@@ -130,9 +130,9 @@ func (c counted) Read(p []byte) (int, error) {
 }
 
 // algorithm is that of the digest by which the blob is known.
-func (l *Layer) algorithm() digest.Algorithm {
-	if l.src.Digest != "" {
-		return l.src.Digest.Algorithm()
+func (b *builder) algorithm() digest.Algorithm {
+	if b.src.Digest != "" {
+		return b.src.Digest.Algorithm()
 	}
 	return digest.Canonical
 }
@@ -140,16 +140,16 @@ func (l *Layer) algorithm() digest.Algorithm {
 // judge compares what was read with what the source promised, and returns why it is
 // not the layer. A second reading is of use unless the digest held: then the bytes
 // are those of the image, and only our own gunzip may be at fault.
-func (l *Layer) judge(read *stream.Layer, err error) (again bool, _ error) {
+func (b *builder) judge(read *stream.Layer, err error) (again bool, _ error) {
 	var fault *stream.Fault
 	if err != nil && !errors.As(err, &fault) {
 		return errkind.Is(err, errkind.Corrupt), err
 	}
-	held := read.Digest == l.src.Digest
-	if want := l.src.size(); want >= 0 && read.Size != want {
+	held := read.Digest == b.src.Digest
+	if want := b.src.size(); want >= 0 && read.Size != want {
 		return !held, errkind.New(errkind.Corrupt, "the blob has %d bytes instead of %d", read.Size, want)
 	}
-	if l.src.Digest != "" && !held {
+	if b.src.Digest != "" && !held {
 		return true, errkind.WithHint(errkind.New(errkind.Corrupt, "the bytes that the source sent have the digest %s", read.Digest),
 			"the registry or a proxy in front of it altered the layer; try another mirror or push the image again")
 	}
@@ -157,33 +157,33 @@ func (l *Layer) judge(read *stream.Layer, err error) (again bool, _ error) {
 		return !held || fault.Undecoded && read.Compression == index.Gzip,
 			errkind.WithHint(fault, "the layer has the right digest, so the image itself is broken; build and push it again")
 	}
-	if contradict(read.NamedDiffID, l.src.DiffID) {
-		return !held, wrongDiffID(l.src, read.NamedDiffID)
+	if contradict(read.NamedDiffID, b.src.DiffID) {
+		return !held, wrongDiffID(b.src, read.NamedDiffID)
 	}
 	return false, nil
 }
 
-func (l *Layer) toScanned(read *stream.Layer, data *tempFile) *scanned {
+func (b *builder) toScanned(read *stream.Layer, data *tempFile) *scanned {
 	return &scanned{builder: read.Entries, spans: read.Spans, windows: read.Windows,
 		blob: read.Digest, diffID: read.NamedDiffID, data: data,
 		header: index.Header{Source: index.Scan, Space: index.Tar, SpaceSize: read.TarSize, Compression: read.Compression,
 			BlobDigest: read.Digest, BlobSize: read.Size, DiffID: read.DiffID,
-			HideTOC: toc.Announced(l.src.Annotations) || toc.HasFooter(read.Tail)}}
+			HideTOC: toc.Announced(b.src.Annotations) || toc.HasFooter(read.Tail)}}
 }
 
 // newData is where the pass puts the layer's bytes; nil if they are not kept.
-func (l *Layer) newData() (*passData, error) {
-	if l.store.opt.IndexOnly {
+func (b *builder) newData() (*passData, error) {
+	if b.store.opt.IndexOnly {
 		return nil, nil
 	}
-	t, err := newTempFile(filepath.Join(l.store.dir, "tmp"))
+	t, err := newTempFile(filepath.Join(b.store.dir, "tmp"))
 	if cachedir.IsFull(err) {
 		return nil, nil // the index alone serves reads
 	}
 	if err != nil {
-		return nil, cacheError(l.store.dir, err)
+		return nil, cacheError(b.store.dir, err)
 	}
-	return &passData{t, stream.NewSparse(t.File, l.store.room)}, nil
+	return &passData{t, stream.NewSparse(t.File, b.store.room)}, nil
 }
 
 // passData is the layer's bytes as a pass writes them. Nil is one that keeps none.

@@ -91,7 +91,7 @@ func (l *Layer) peek(d digest.Digest) *cachedir.Files {
 	if err != nil {
 		return nil
 	}
-	a, err := l.fromCache(dir, lock)
+	a, err := l.build.fromCache(dir, lock)
 	if a == nil || err != nil {
 		lock.Close()
 		return nil

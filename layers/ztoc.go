@@ -17,24 +17,24 @@ import (
 // fromZtoc makes the index from what a SOCI index says of the layer. It returns
 // nil if nothing usable is there, whatever the reason: the layer itself is, and
 // reading it from end to end needs nobody's word.
-func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
-	size := l.src.size()
-	if l.src.Digest == "" || l.src.Ztoc == nil || size <= opened.SmallLayer || l.whole.Load() {
+func (b *builder) fromZtoc(ctx context.Context) (*scanned, error) {
+	size := b.src.size()
+	if b.src.Digest == "" || b.src.Ztoc == nil || size <= opened.SmallLayer || b.whole.Load() {
 		return nil, nil
 	}
-	raw, err := l.src.Ztoc(ctx)
+	raw, err := b.src.Ztoc(ctx)
 	if err == nil && raw == nil {
 		return nil, nil
 	}
 	var p *scanned
 	if err == nil {
-		p, err = l.withZtoc(ctx, raw, size)
+		p, err = b.withZtoc(ctx, raw, size)
 	}
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		l.store.log.Warn("the layer's SOCI index is not used", "layer", l.name(), "reason", err)
+		b.store.log.Warn("the layer's SOCI index is not used", "layer", b.name(), "reason", err)
 		return nil, nil
 	}
 	return p, nil
@@ -42,17 +42,17 @@ func (l *Layer) fromZtoc(ctx context.Context) (*scanned, error) {
 
 // askWhatToBelieve finds out which ztoc the layer's source believes, if the index
 // in dir was made from one and not all are believed.
-func (l *Layer) askWhatToBelieve(ctx context.Context, dir string) error {
-	if l.src.OnlyZtoc == nil || l.only.Load() != nil {
+func (b *builder) askWhatToBelieve(ctx context.Context, dir string) error {
+	if b.src.OnlyZtoc == nil || b.only.Load() != nil {
 		return nil
 	}
 	h, err := index.ReadHeader(filepath.Join(dir, cachedir.IndexName))
 	if err != nil || h.Source != index.SOCI || h.Imported {
 		return nil // whatever is wrong with the index, opening it tells
 	}
-	only, err := l.src.OnlyZtoc(ctx)
+	only, err := b.src.OnlyZtoc(ctx)
 	if err == nil {
-		l.only.Store(&only)
+		b.only.Store(&only)
 	}
 	return err
 }
@@ -60,15 +60,15 @@ func (l *Layer) askWhatToBelieve(ctx context.Context, dir string) error {
 // believes reports whether an index with the header h may be used: not if it was
 // made from a ztoc that the layer's source does not believe. An import was asked
 // for by name.
-func (l *Layer) believes(h index.Header) bool {
-	if l.src.OnlyZtoc == nil || h.Source != index.SOCI || h.Imported {
+func (b *builder) believes(h index.Header) bool {
+	if b.src.OnlyZtoc == nil || h.Source != index.SOCI || h.Imported {
 		return true
 	}
-	only := l.only.Load()
+	only := b.only.Load()
 	return only != nil && *only != "" && *only == h.Document
 }
 
-func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned, error) {
+func (b *builder) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned, error) {
 	z, err := soci.Parse(raw)
 	if err != nil {
 		return nil, err
@@ -77,8 +77,8 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 		return nil, errkind.New(errkind.Corrupt, "it is about a layer of %d bytes, not %d", z.BlobSize, size)
 	}
 	document := digest.FromBytes(raw)
-	if l.src.OnlyZtoc != nil {
-		only, err := l.src.OnlyZtoc(ctx)
+	if b.src.OnlyZtoc != nil {
+		only, err := b.src.OnlyZtoc(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -86,13 +86,13 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 			return nil, errkind.New(errkind.Corrupt, "it has the digest %s, and only %q is believed", document, only)
 		}
 		document = only
-		l.only.Store(&only)
+		b.only.Store(&only)
 	}
-	p := &scanned{builder: z.Builder, spans: z.Spans, windows: z.Windows, blob: l.src.Digest}
+	p := &scanned{builder: z.Builder, spans: z.Spans, windows: z.Windows, blob: b.src.Digest}
 	p.header = index.Header{Source: index.SOCI, Space: index.Tar, Compression: z.Compression,
-		BlobDigest: l.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize, Document: document}
-	if p.header.HideTOC = toc.Announced(l.src.Annotations); z.HasTable && !p.header.HideTOC {
-		tail, err := l.readBlob(ctx, size-toc.FooterSize, toc.FooterSize)
+		BlobDigest: b.src.Digest, BlobSize: size, SpaceSize: z.SpaceSize, Document: document}
+	if p.header.HideTOC = toc.Announced(b.src.Annotations); z.HasTable && !p.header.HideTOC {
+		tail, err := b.readBlob(ctx, size-toc.FooterSize, toc.FooterSize)
 		if err != nil {
 			return nil, err
 		}
@@ -102,9 +102,9 @@ func (l *Layer) withZtoc(ctx context.Context, raw []byte, size int64) (*scanned,
 }
 
 // fits reports whether an imported index can be one of this layer.
-func (l *Layer) fits(h index.Header) bool {
-	size := l.src.size()
-	return (size < 0 || h.BlobSize == size) && !contradict(h.DiffID, l.src.DiffID)
+func (b *builder) fits(h index.Header) bool {
+	size := b.src.size()
+	return (size < 0 || h.BlobSize == size) && !contradict(h.DiffID, b.src.DiffID)
 }
 
 // BuildIndex returns an index that does not depend on anybody's word: the layer's

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -15,6 +16,7 @@ import (
 	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
+	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
@@ -24,38 +26,57 @@ const (
 	leaseLock = 1 << 50 // shared: somebody has the layer open
 )
 
-// make opens the layer from the cache, or makes it: one process at a time.
-func (l *Layer) make(ctx context.Context) (*cachedir.Files, error) {
-	d := l.Digest()
-	if d == "" {
-		return l.makeUnnamed(ctx)
+// builder opens the files of one layer from the cache, or builds them from its
+// source. Methods are safe for concurrent use.
+type builder struct {
+	store *Store
+	src   Source
+	count *opened.Counters
+	whole *atomic.Bool // somebody wants all of the layer: a ztoc would save nothing
+
+	only atomic.Pointer[digest.Digest] // the one ztoc that is believed, once it was asked for
+}
+
+// digest is the digest of the layer's blob, or "" while it is unknown.
+func (b *builder) digest() digest.Digest {
+	if b.src.Digest != "" {
+		return b.src.Digest
 	}
-	dir, lock, err := l.store.layerDir(d)
+	return b.store.Learned(b.src.Alias)
+}
+
+// openOrBuild opens the layer from the cache, or makes it: one process at a time.
+func (b *builder) openOrBuild(ctx context.Context) (*cachedir.Files, error) {
+	d := b.digest()
+	if d == "" {
+		return b.buildUnnamed(ctx)
+	}
+	dir, lock, err := b.store.layerDir(d)
 	if cachedir.IsFull(err) {
-		return l.makeNowhere(ctx, d, err)
+		return b.buildNowhere(ctx, d, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	a, err := l.makeIn(ctx, dir, lock)
+	a, err := b.buildOnce(ctx, dir, lock)
 	if err != nil || a.Lock == nil {
 		lock.Close()
 	}
 	return a, err
 }
 
-// makeNowhere makes the layer d where not even its directory can be made.
-func (l *Layer) makeNowhere(ctx context.Context, d digest.Digest, why error) (*cachedir.Files, error) {
-	dir, err := l.store.dirOf(d)
+// buildNowhere makes the layer d where not even its directory can be made.
+func (b *builder) buildNowhere(ctx context.Context, d digest.Digest, why error) (*cachedir.Files, error) {
+	dir, err := b.store.dirOf(d)
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.read(ctx)
+	p, err := b.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p.discard()
-	return l.unkeptLayer(dir, p, why)
+	return b.inMemory(dir, p, why)
 }
 
 // layerDir makes the directory of the layer d and opens its lock file, with a
@@ -101,12 +122,12 @@ func touch(dir string) {
 	_ = os.Chtimes(filepath.Join(dir, cachedir.LockName), now, now)
 }
 
-func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*cachedir.Files, error) {
-	if err := l.askWhatToBelieve(ctx, dir); err != nil {
+func (b *builder) buildOnce(ctx context.Context, dir string, lock *flock.File) (*cachedir.Files, error) {
+	if err := b.askWhatToBelieve(ctx, dir); err != nil {
 		return nil, err
 	}
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
-		if a, err := l.fromCache(dir, lock); a != nil || err != nil {
+		if a, err := b.fromCache(dir, lock); a != nil || err != nil {
 			return a, err
 		}
 		got, err := lock.TryLock(makeLock, 1)
@@ -123,15 +144,15 @@ func (l *Layer) makeIn(ctx context.Context, dir string, lock *flock.File) (*cach
 		}
 	}
 	defer lock.Unlock(makeLock, 1)
-	if a, err := l.fromCache(dir, lock); a != nil || err != nil {
+	if a, err := b.fromCache(dir, lock); a != nil || err != nil {
 		return a, err
 	}
-	p, err := l.read(ctx)
+	p, err := b.read(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer p.discard()
-	a, err := l.adopt(dir, lock, p)
+	a, err := b.adopt(dir, lock, p)
 	if a != nil && a.Index.Len() > manyEntries {
 		p.builder = nil
 		debug.FreeOSMemory()
@@ -145,20 +166,20 @@ const manyEntries = 100_000
 
 // adopt publishes a layer in dir and opens it; where the disk has no room for it,
 // it is opened in memory, without the lock file. The caller holds makeLock.
-func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
-	err := l.publish(dir, p)
+func (b *builder) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
+	err := b.publish(dir, p)
 	if cachedir.IsFull(err) && p.data != nil {
 		p.discard() // what it takes may be enough for the index
 		p.data = nil
-		err = l.publish(dir, p)
+		err = b.publish(dir, p)
 	}
 	if cachedir.IsFull(err) {
-		return l.unkeptLayer(dir, p, err)
+		return b.inMemory(dir, p, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	a, err := l.fromCache(dir, lock)
+	a, err := b.fromCache(dir, lock)
 	if a == nil && err == nil {
 		err = errUnreadable()
 	}
@@ -167,7 +188,7 @@ func (l *Layer) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Files
 
 // fromCache opens the layer if its index is in the cache; nil if it is not. An
 // index that is damaged or belongs to something else is removed.
-func (l *Layer) fromCache(dir string, lock *flock.File) (*cachedir.Files, error) {
+func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, error) {
 	path := filepath.Join(dir, cachedir.IndexName)
 	idx, err := index.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -178,14 +199,14 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*cachedir.Files, error)
 		switch {
 		case h.BlobDigest.Encoded() != filepath.Base(dir):
 			err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
-		case h.Imported && !l.fits(h):
+		case h.Imported && !b.fits(h):
 			err = errkind.New(errkind.Corrupt, "it was imported, and is not of this layer")
-		case !l.believes(h):
+		case !b.believes(h):
 			return nil, idx.Close() // others may: it stays until one takes its place that all believe
-		case !l.diffIDProven(dir, h):
+		case !b.diffIDProven(dir, h):
 			return nil, idx.Close() // it is right as far as it goes: a reading of the layer adds to it
 		default:
-			return l.withData(dir, idx, lock)
+			return b.withData(dir, idx, lock)
 		}
 		idx.Close()
 	}
@@ -193,19 +214,19 @@ func (l *Layer) fromCache(dir string, lock *flock.File) (*cachedir.Files, error)
 		return nil, err
 	}
 	if !errors.Is(err, index.ErrVersion) {
-		l.store.log.Warn("a cached index is unusable and is made anew", "layer", l.name(), "error", err)
+		b.store.log.Warn("a cached index is unusable and is made anew", "layer", b.name(), "error", err)
 	}
 	return nil, removeIfThere(path)
 }
 
-func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
+func (b *builder) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
 	h := idx.Header()
-	if contradict(h.DiffID, l.src.DiffID) {
+	if contradict(h.DiffID, b.src.DiffID) {
 		idx.Close()
-		return nil, wrongDiffID(l.src, h.DiffID)
+		return nil, wrongDiffID(b.src, h.DiffID)
 	}
 	var data *spanfile.File
-	err := l.store.room.MakeRoom(func() (err error) {
+	err := b.store.room.MakeRoom(func() (err error) {
 		data, err = spanfile.Open(dir, cachedir.LayoutOf(idx), lock)
 		return err
 	})
@@ -214,88 +235,88 @@ func (l *Layer) withData(dir string, idx *index.Index, lock *flock.File) (*cache
 	}
 	if err != nil {
 		idx.Close()
-		return nil, cacheError(l.store.dir, err)
+		return nil, cacheError(b.store.dir, err)
 	}
 	return &cachedir.Files{Dir: dir, Index: idx, Data: data, Lock: lock}, nil
 }
 
 // read makes the index, the cheapest way that the layer's format allows.
-func (l *Layer) read(ctx context.Context) (*scanned, error) {
-	p, err := l.fromTable(ctx)
+func (b *builder) read(ctx context.Context) (*scanned, error) {
+	p, err := b.fromTable(ctx)
 	if p == nil && err == nil {
-		p, err = l.fromZtoc(ctx)
+		p, err = b.fromZtoc(ctx)
 	}
 	if p == nil && err == nil {
-		p, err = l.scan(ctx)
+		p, err = b.scan(ctx)
 	}
 	return p, err
 }
 
-// makeUnnamed reads a layer whose digest nobody knows and publishes it under the
+// buildUnnamed reads a layer whose digest nobody knows and publishes it under the
 // digest that it turns out to have.
-func (l *Layer) makeUnnamed(ctx context.Context) (*cachedir.Files, error) {
-	turn, err := l.store.aliasLock(l.src.Alias)
+func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
+	turn, err := b.store.aliasLock(b.src.Alias)
 	switch {
 	case cachedir.IsFull(err): // others may read it too, for nothing
 	case err != nil:
-		return nil, cacheError(l.store.dir, err)
+		return nil, cacheError(b.store.dir, err)
 	default:
 		defer turn.Close()
 		if err := turn.Lock(ctx, 0, 1); err != nil {
 			return nil, err
 		}
 	}
-	if l.Digest() != "" {
-		return l.make(ctx)
+	if b.digest() != "" {
+		return b.openOrBuild(ctx)
 	}
-	p, err := l.scan(ctx)
+	p, err := b.scan(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer p.discard()
-	dir, lock, err := l.store.layerDir(p.blob)
+	dir, lock, err := b.store.layerDir(p.blob)
 	if cachedir.IsFull(err) {
 		p.discard()
-		dir, _ = l.store.dirOf(p.blob)
-		return l.unkeptLayer(dir, p, err)
+		dir, _ = b.store.dirOf(p.blob)
+		return b.inMemory(dir, p, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	a, err := l.adoptIn(ctx, dir, lock, p)
+	a, err := b.publishOnce(ctx, dir, lock, p)
 	if err != nil || a.Lock == nil {
 		lock.Close()
 	}
 	return a, err
 }
 
-func (l *Layer) adoptIn(ctx context.Context, dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
+func (b *builder) publishOnce(ctx context.Context, dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
 	if err := lock.Lock(ctx, makeLock, 1); err != nil {
 		return nil, err
 	}
 	defer lock.Unlock(makeLock, 1)
-	a, err := l.fromCache(dir, lock)
+	a, err := b.fromCache(dir, lock)
 	if a == nil && err == nil {
-		a, err = l.adopt(dir, lock, p)
+		a, err = b.adopt(dir, lock, p)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := l.store.learn(l.src.Alias, p.blob); err != nil {
-		l.store.log.Warn("the digest of a layer is not remembered", "layer", l.src.Alias, "digest", p.blob, "error", err)
+	if err := b.store.learn(b.src.Alias, p.blob); err != nil {
+		b.store.log.Warn("the digest of a layer is not remembered", "layer", b.src.Alias, "digest", p.blob, "error", err)
 	}
 	return a, nil
 }
 
 // publish puts a verified layer into dir: first the data, last the index.
-func (l *Layer) publish(dir string, p *scanned) error {
-	tmp, err := l.store.tempIndex(p.writeIndex)
+func (b *builder) publish(dir string, p *scanned) error {
+	tmp, err := b.store.tempIndex(p.writeIndex)
 	if err != nil {
 		return err
 	}
 	defer tmp.discard()
 	if p.data != nil {
-		if err := l.store.room.MakeRoom(func() error { return p.adopt(dir) }); err != nil {
+		if err := b.store.room.MakeRoom(func() error { return p.adopt(dir) }); err != nil {
 			return cachedir.WriteError(err)
 		}
 	}
@@ -306,7 +327,7 @@ func (l *Layer) publish(dir string, p *scanned) error {
 		return cachedir.WriteError(err)
 	}
 	if n, sample := p.builder.Refused(); n > 0 {
-		l.store.log.Warn("entries of a layer are left out", "layer", l.name(), "count", n, "first", sample)
+		b.store.log.Warn("entries of a layer are left out", "layer", b.name(), "count", n, "first", sample)
 	}
 	return nil
 }
