@@ -96,7 +96,19 @@ func (c *Client) resolve(ctx context.Context, ref Reference, platform Platform) 
 	case "":
 		return nil, errkind.New(errkind.Invalid, "empty reference")
 	case image.DockerArchive, image.DockerDaemon:
-		return c.dockerArchive(ctx, ref)
+		img, err := c.dockerArchive(ctx, ref)
+		if !errors.Is(err, archive.ErrNoManifest) || ref.Transport() == image.DockerDaemon {
+			return img, err
+		}
+		// A path without a word may be that of a layout in a tar.
+		f, openErr := c.tarFile(ctx, ref.Path())
+		if openErr == nil {
+			_, openErr = archive.OpenLayout(f, ref.Path())
+		}
+		if openErr != nil {
+			return nil, err
+		}
+		return c.resolve(ctx, ref.As(image.OCIArchive), platform)
 	}
 	if c.onlyV1(ref) {
 		return c.resolveV1(ctx, ref)

@@ -65,7 +65,47 @@ func (s *Store) Lookup(query string) (Match, error) {
 	case err != nil:
 		return Match{}, err
 	}
-	return Match{}, notKnown(query)
+	return Match{}, s.partOrUnknown(query)
+}
+
+// shortID is the length of the ids that docker prints, hex characters. Fewer are
+// not looked for among layers, of which there are many.
+const shortID = 12
+
+// partOrUnknown is the error for an id that no image has. The id of a layer, or of
+// an image of docker 1.x that others are built on, is said to be one: no registry
+// need be asked for an image of that name. The kind is Invalid then.
+func (s *Store) partOrUnknown(query string) error {
+	if len(query) < shortID {
+		return notKnown(query)
+	}
+	records, _ := s.List() // what cannot be read cannot be found either
+	for _, r := range records {
+		for _, i := range r.Images {
+			if n, ok := i.layer(query); ok {
+				return errkind.WithHint(errkind.New(errkind.Invalid, "%s is the id of layer %d of %s, and of no image that has a name here", query, n, r.Name),
+					"show what there is up to it with: peelfs mount --layers=%d %s", n, r.Name)
+			}
+		}
+	}
+	return notKnown(query)
+}
+
+// layer finds the layer whose digest, or whose id at a registry of before 2015,
+// begins with query.
+func (i Image) layer(query string) (n int, ok bool) {
+	for n, d := range i.Layers {
+		if hasPrefix(d, query) {
+			return n, true
+		}
+	}
+	for n, alias := range i.Aliases {
+		id, _, _ := strings.Cut(alias[strings.LastIndexByte(alias, '/')+1:], ",")
+		if strings.HasPrefix(id, query) {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 func notKnown(query string) error {

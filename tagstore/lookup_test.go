@@ -64,6 +64,37 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// The id of a layer, or of a parent image of old, is known for what it is; short
+// ones may be names.
+func TestLookupOfParts(t *testing.T) {
+	s := lookupStore(t)
+	parent := strings.Repeat("0123456789abcdef", 4)
+	_, err := s.Set(t.Context(), "old.example/a:1", Found{Digest: hexDigest("abcd"), Source: "r", Image: Image{Platform: "linux/amd64",
+		Manifest: hexDigest("abcd"), OldID: strings.Repeat("9", 64), Layers: []digest.Digest{"", ""},
+		Aliases: []string{"v1:old.example/" + parent + ",size=5,sha256sum", "v1:old.example/" + strings.Repeat("9", 64)}}})
+	must(t, err)
+	_, err = s.Set(t.Context(), "docker.io/library/new:1", Found{Digest: hexDigest("abce"), Source: "r", Image: Image{Platform: "linux/amd64",
+		Manifest: hexDigest("abce"), Layers: []digest.Digest{hexDigest("11"), hexDigest("1234567890abc")}}})
+	must(t, err)
+	for query, layer := range map[string]string{
+		parent: "layer 0 of old.example/a:1", parent[:12]: "layer 0 of old.example/a:1", "1234567890abc": "layer 1 of docker.io/library/new:1",
+		hexDigest("1234567890abc").String(): "layer 1 of docker.io/library/new:1",
+	} {
+		_, err := s.Lookup(query)
+		if !errkind.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), layer) || !strings.Contains(errkind.Hint(err), "--layers=") {
+			t.Errorf("%s: %v, %q", query, err, errkind.Hint(err))
+		}
+	}
+	for _, query := range []string{parent[:11], "1234567890ab0"} {
+		if _, err := s.Lookup(query); !errkind.Is(err, errkind.NotFound) {
+			t.Errorf("%s: %v", query, err)
+		}
+	}
+	if m, err := s.Lookup(strings.Repeat("9", 12)); err != nil || !m.ByID {
+		t.Errorf("the image itself: %v, %v", m, err)
+	}
+}
+
 func TestLookupOfUnknown(t *testing.T) {
 	s := lookupStore(t)
 	for _, q := range []string{"three", "aaa", "ffff", "one@" + dg("x").String(), "two@" + hexDigest("aaaa1").String(), "No Name", ""} {

@@ -7,58 +7,43 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/distribution/reference"
-
 	"github.com/peelfs/peelfs/internal/errkind"
-
-	_ "crypto/sha512" // digests of names may use it
+	"github.com/peelfs/peelfs/internal/imagename"
 )
 
 // maxName is the longest name, in bytes: a path may be part of it.
 const maxName = 4096 + 512
 
 // Canonical completes a name as docker does: docker.io, library/, latest. Names
-// with the word of a local transport in front stay as they are. Names that
-// today's grammar refuses are accepted if that of docker 1.x took them
-// ("foo/bar_", "a..b"): old registries and stores have them.
+// with the word of a local transport in front stay as they are.
 func Canonical(name string) (string, error) {
 	if hasTransport(name) {
 		return name, checkText(name)
 	}
-	name = strings.TrimPrefix(name, "docker://")
-	named, err := reference.ParseNormalizedNamed(name)
-	if err == nil {
-		return reference.TagNameOnly(named).String(), nil
+	_, rest := imagename.Cut(name)
+	n, err := imagename.Parse(rest)
+	if err != nil {
+		return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
 	}
-	if old, ok := canonicalOld(name); ok {
-		return old, nil
-	}
-	return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
+	return n.String(), nil
 }
 
 // CanonicalStrict is Canonical for names that are being given now: today's
 // grammar only, no digest and no transport.
 func CanonicalStrict(name string) (string, error) {
-	named, err := reference.ParseNormalizedNamed(strings.TrimPrefix(name, "docker://"))
+	n, err := imagename.ParseStrict(strings.TrimPrefix(name, "docker://"))
 	if err != nil {
 		return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
 	}
-	if _, ok := named.(reference.Digested); ok {
+	if n.Digest != "" {
 		return "", errkind.WithHint(errkind.New(errkind.Invalid, "name %q has a digest", name),
 			"a name is given without one, as in debian:mine")
 	}
-	return reference.TagNameOnly(named).String(), nil
+	return n.String(), nil
 }
 
 // hasTransport tells names of files and daemons from names of registries.
-func hasTransport(name string) bool {
-	for _, t := range []string{"oci:", "oci-archive:", "docker-archive:", "docker-daemon:"} {
-		if strings.HasPrefix(name, t) {
-			return true
-		}
-	}
-	return false
-}
+func hasTransport(name string) bool { return !imagename.IsRegistry(name) }
 
 func checkText(name string) error {
 	if name == "" {
@@ -70,33 +55,10 @@ func checkText(name string) error {
 	return nil
 }
 
-// The grammar of docker 1.x, in its last and widest form.
-var (
-	oldHost = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?$`)
-	oldRepo = regexp.MustCompile(`^([a-z0-9_-]{2,255}/)?[a-z0-9_-][a-z0-9-_.]*$`)
-	oldTag  = regexp.MustCompile(`^[\w][\w.-]{0,127}$`)
-	oldID   = regexp.MustCompile(`^([a-f0-9]{16}|[a-f0-9]{64})$`)
-)
+var oldID = regexp.MustCompile(`^([a-f0-9]{16}|[a-f0-9]{64})$`)
 
+// isOldID reports whether s is the id of an image of docker 1.x.
 func isOldID(s string) bool { return oldID.MatchString(s) }
-
-func canonicalOld(name string) (string, bool) {
-	host, rest, ok := strings.Cut(name, "/")
-	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
-		host, rest = "docker.io", name
-	}
-	repo, tag, ok := strings.Cut(rest, ":")
-	if !ok {
-		tag = "latest"
-	}
-	if host == "docker.io" && !strings.Contains(repo, "/") {
-		repo = "library/" + repo
-	}
-	if len(host)+len(repo) > 255 || !oldHost.MatchString(host) || !oldRepo.MatchString(repo) || !oldTag.MatchString(tag) {
-		return "", false
-	}
-	return host + "/" + repo + ":" + tag, true
-}
 
 // maxEscaped keeps file names below NAME_MAX with room for a suffix.
 const maxEscaped = 180

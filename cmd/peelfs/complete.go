@@ -133,7 +133,7 @@ func beforeTag(typed string) (repo string, ok bool) {
 
 func remoteTags(ctx context.Context, s *session, repo, typed string) (names []string) {
 	ref, err := fetch.ParseReference(repo)
-	if err != nil || ref.Transport() != "docker" {
+	if err != nil || !ref.IsRegistry() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, completeTime)

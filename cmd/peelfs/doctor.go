@@ -255,7 +255,7 @@ func registries(s *session) []string {
 	hosts := []string{"docker.io"}
 	records, _ := s.tags.List()
 	for _, r := range records {
-		if ref, err := fetch.ParseReference(r.Name); err == nil && ref.Transport() == "docker" {
+		if ref, err := fetch.ParseReference(r.Name); err == nil && ref.IsRegistry() {
 			hosts = append(hosts, ref.Domain())
 		}
 	}

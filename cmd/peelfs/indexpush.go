@@ -59,7 +59,7 @@ func pushIndex(ctx context.Context, c *output.Console, s *session, arg string, f
 	if err != nil {
 		return err
 	}
-	if ref.Transport() != "docker" {
+	if !ref.IsRegistry() {
 		return errkind.WithHint(errkind.New(errkind.Unsupported, "%s is not in a registry", ref.Familiar()),
 			"an index is pushed to where the image is; take it elsewhere with: peelfs index export")
 	}

@@ -41,7 +41,7 @@ func (s *imageLibrary) Kind(path string) fusefs.PathKind {
 		path, rest = path+"/x", "x"
 	}
 	ref, err := fetch.ParseReference(path)
-	if err != nil || ref.Transport() != "docker" || ref.Domain() != host {
+	if err != nil || !ref.IsRegistry() || ref.Domain() != host {
 		return fusefs.NotAPath
 	}
 	if last := rest[strings.LastIndexByte(rest, '/')+1:]; strings.ContainsAny(last, ":@") {

@@ -31,6 +31,8 @@ func TestSplitRefPath(t *testing.T) {
 		{"docker-archive:/a.tar:localhost:5000/x:1:/p", "docker-archive:/a.tar:localhost:5000/x:1", "/p"},
 		{"docker-daemon:debian:1:/p", "docker-daemon:debian:1", "/p"},
 		{"0123456789ab:/etc", "0123456789ab", "/etc"},
+		{"./layout:/etc", "./layout", "/etc"},
+		{"/abs/image.tar:a:1:/etc", "/abs/image.tar:a:1", "/etc"},
 	} {
 		ref, path, ok := splitRefPath(c.in)
 		if !ok || ref != c.ref || path != c.path {

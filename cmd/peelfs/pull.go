@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func pull(ctx context.Context, c *output.Console, s *session, arg string, paths 
 	}
 	result := ""
 	waiting := func() { c.Say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
-	key := strings.Join(append([]string{s.storeName(ref), fetch.FormatPlatform(s.platform)}, paths...), " ")
+	key := pullKey(s, s.storeName(ref), paths)
 	shared, err := s.tags.Once(ctx, key, waiting, func() error {
 		img, err := s.resolve(ctx, arg)
 		if err != nil {
@@ -98,6 +99,32 @@ func pull(ctx context.Context, c *output.Console, s *session, arg string, paths 
 	}
 	_, err = fmt.Fprintln(c.Out, result)
 	return err
+}
+
+// pullKey names a pull for those who come while it runs. Only who asks for the same,
+// of the same servers in the same way and as the same user, may share what comes of
+// it: a refusal of one's password is not that of another's. Secrets are only summed.
+func pullKey(s *session, name string, paths []string) string {
+	sum := sha256.New()
+	for _, part := range append(s.access, paths...) {
+		fmt.Fprintf(sum, "%q\n", part)
+	}
+	return fmt.Sprintf("%s %s %s %x", name, fetch.FormatPlatform(s.platform), s.policy, sum.Sum(nil)[:8])
+}
+
+// accessVariables are the variables of the environment that decide how a registry
+// is asked, and as whom.
+var accessVariables = []string{"HOME", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_AUTH_CONFIG",
+	"DOCKER_HOST", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+// access is all that decides how registries are asked, and as whom.
+func access(f *registryFlags, env func(string) string) []string {
+	list := []string{f.caFile, f.creds, f.authFile, f.registryAPI,
+		fmt.Sprint(f.plainHTTP, f.https(), f.tlsVerify, f.anonymous)}
+	for _, name := range accessVariables {
+		list = append(list, env(name))
+	}
+	return list
 }
 
 // fill brings an image, or the named paths of it, into the cache and shows how far

@@ -5,6 +5,7 @@ import (
 
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/imagename"
 )
 
 // splitRefPath parts REF:PATH, where PATH begins with a slash. No name has ":/"
@@ -16,10 +17,15 @@ import (
 //
 // Without a PATH, ok is false and ref is all of it.
 func splitRefPath(s string) (ref, path string, ok bool) {
-	transport, rest := cutTransport(s)
+	t, rest := imagename.Cut(s)
+	transport := strings.TrimSuffix(s, rest)
 	before := 0
-	if transport != "" && transport != "docker://" && transport != "docker-daemon:" {
-		name, _ := fetch.SplitFile(strings.TrimSuffix(transport, ":"), rest)
+	word := t.Word
+	if imagename.IsPath(s) {
+		word = ""
+	}
+	if t.File || word == "" {
+		name, _ := fetch.SplitFile(word, rest)
 		before = len(name)
 	}
 	i := strings.Index(rest[before:], ":/")
@@ -28,15 +34,6 @@ func splitRefPath(s string) (ref, path string, ok bool) {
 	}
 	i += before
 	return transport + rest[:i], rest[i+1:], true
-}
-
-func cutTransport(s string) (transport, rest string) {
-	for _, t := range []string{"docker://", "oci:", "oci-archive:", "docker-archive:", "docker-daemon:"} {
-		if rest, ok := strings.CutPrefix(s, t); ok {
-			return t, rest
-		}
-	}
-	return "", s
 }
 
 // refAndPath is splitRefPath for commands that need a path.

@@ -30,7 +30,7 @@ func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error)
 		return nil, err
 	}
 	switch {
-	case ref.Transport() != "docker":
+	case !ref.IsRegistry():
 		policy = tagstore.Always // files on this machine are always read
 	case ref.Digest() != "" && ref.Tag() != "" && policy != tagstore.Never:
 		policy = tagstore.Missing // what a digest means is not asked, nor when a tag had it
@@ -77,7 +77,7 @@ func (s *session) reference(arg string) (fetch.Reference, error) {
 
 // lookup finds what arg means in the tag store, where files go by their whole paths.
 func (s *session) lookup(arg string) (tagstore.Match, error) {
-	if ref, err := fetch.ParseReference(arg); err == nil && ref.Transport() != "docker" {
+	if ref, err := fetch.ParseReference(arg); err == nil && !ref.IsRegistry() {
 		arg = ref.String()
 	}
 	return s.tags.Lookup(arg)
@@ -87,7 +87,7 @@ func (s *session) lookup(arg string) (tagstore.Match, error) {
 // store knows its digest.
 func known(m tagstore.Match) (fetch.Reference, error) {
 	ref, err := fetch.ParseReference(m.Record.Name)
-	if err != nil || ref.Transport() != "docker" || m.Record.Digest == "" {
+	if err != nil || !ref.IsRegistry() || m.Record.Digest == "" {
 		return ref, err
 	}
 	return ref.WithDigest(m.Record.Digest), nil
@@ -110,7 +110,7 @@ func (s *session) storeName(ref fetch.Reference) string {
 
 // sourceName says where ref is from.
 func sourceName(ref fetch.Reference) string {
-	if ref.Transport() == "docker" {
+	if ref.IsRegistry() {
 		return ref.Domain()
 	}
 	return ref.Name()
@@ -152,7 +152,7 @@ type source struct {
 
 // Head implements tagstore.Source.
 func (s *source) Head(ctx context.Context) (digest.Digest, error) {
-	if s.ref.Digest() != "" || s.ref.Transport() != "docker" {
+	if s.ref.Digest() != "" || !s.ref.IsRegistry() {
 		return s.ref.Digest(), nil
 	}
 	client := s.session.client
@@ -166,10 +166,10 @@ func (s *source) Head(ctx context.Context) (digest.Digest, error) {
 // Fetch implements tagstore.Source.
 func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found tagstore.Found, err error) {
 	ref := s.ref
-	if d != "" && d != ref.Digest() && ref.Transport() == "docker" {
+	if d != "" && d != ref.Digest() && ref.IsRegistry() {
 		ref = ref.Resolved(d)
 	}
-	if local && s.ref.Transport() == "docker" { // files are read in any case
+	if local && s.ref.IsRegistry() { // files are read in any case
 		if err := s.session.isLocal(s.name, d, s.platform); err != nil {
 			return found, err
 		}
@@ -178,7 +178,7 @@ func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found 
 	if err != nil {
 		return found, err
 	}
-	if d != "" && img.Digest != d && ref.Transport() != "docker" {
+	if d != "" && img.Digest != d && !ref.IsRegistry() {
 		return found, errkind.New(errkind.NotFound, "%s is no longer in %s", d, ref)
 	}
 	s.image = img

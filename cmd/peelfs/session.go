@@ -29,6 +29,7 @@ type session struct {
 	quick   *fetch.Client // gives up soon: to ask where there is an answer to fall back on
 	tags    *tagstore.Store
 	store   *layers.Store // nil until layers is called
+	access  []string      // how registries are asked, and as whom
 }
 
 // choices are what flags mean that have few values.
@@ -114,7 +115,7 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	tags := tagstore.Open(filepath.Join(dir, "tags"), tagstore.Options{})
-	return &session{choices: choices, console: a.console, log: a.log, dir: dir, client: client, quick: quick, tags: tags}, nil
+	return &session{choices: choices, access: access(&f.registryFlags, a.env), console: a.console, log: a.log, dir: dir, client: client, quick: quick, tags: tags}, nil
 }
 
 // layers opens the layer store.

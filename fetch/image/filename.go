@@ -11,8 +11,8 @@ import (
 // ":" or with the "@" of a digest.
 //
 // Names may have colons: the longest beginning of s that is there as a directory
-// (OCI) or as something else (the archives) is the name. If none is, it ends at the
-// first colon.
+// (OCI) or as something else (the archives) is the name; as anything, where the
+// transport is "" because s is a bare path. If none is, it ends at the first colon.
 func SplitFile(transport, s string) (name, rest string) {
 	for end := len(s); end > 0; end = strings.LastIndexAny(s[:end], ":@") {
 		if (end == len(s) || endsName(s[end:])) && exists(transport, s[:end]) {
@@ -38,7 +38,7 @@ func exists(transport, name string) bool { return isThere(transport, fileName(tr
 
 func isThere(transport, path string) bool {
 	st, err := os.Stat(path)
-	return err == nil && st.IsDir() == (transport == OCI)
+	return err == nil && (transport == "" || st.IsDir() == (transport == OCI))
 }
 
 // fileName is the path that a name as it is written means: %3A is a colon, and %25

@@ -1,8 +1,8 @@
 // Package image holds the values that fetching is about: a reference, a
 // platform, and the image that the two of them name.
 //
-// All of them are immutable once shared. The package does no I/O, so that every
-// kind of source (registries of both generations, layouts, archives) can speak
+// All of them are immutable once shared. The package does no I/O but to look whether
+// a bare path is a directory, so that every kind of source (registries of both generations, layouts, archives) can speak
 // in the same terms without importing each other.
 package image
 

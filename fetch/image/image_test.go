@@ -1,6 +1,7 @@
 package image
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -31,6 +32,11 @@ func TestParseReference(t *testing.T) {
 		"oci-archive:" + dir + "/x.tar":    "oci-archive:" + dir + "/x.tar",
 		"docker-archive:" + dir + "/x:a:1": "docker-archive:" + dir + "/x:a:1",
 		"docker-daemon:app":                "docker-daemon:docker.io/library/app:latest",
+		"foo/bar_:1@" + d64:                "docker.io/foo/bar_:1@" + d64, // as docker 1.x had it
+		dir:                                "oci:" + dir,
+		dir + ":t":                         "oci:" + dir + ":t",
+		dir + "/x.tar:a:1":                 "docker-archive:" + dir + "/x.tar:a:1",
+		"docker://dir:x":                   "docker.io/library/dir:x",
 	} {
 		r, err := ParseReference(in)
 		if err != nil {
@@ -45,12 +51,26 @@ func TestParseReference(t *testing.T) {
 	if err != nil || !strings.HasPrefix(r.Path(), "/") || !strings.HasSuffix(r.Path(), "/rel") || r.Tag() != "t" {
 		t.Errorf("relative path: %s, %v", r, err)
 	}
+	for _, in := range []string{".", "./", "./.", "../" + filepath.Base(mustAbs(t, "."))} {
+		if r, err := ParseReference(in); err != nil || r.Transport() != OCI || r.Path() != mustAbs(t, ".") || r.IsRegistry() {
+			t.Errorf("%s: %s, %v", in, r, err)
+		}
+	}
 	for _, in := range []string{"", "UPPER", "docker://", "a b", "app:", "app@sha256:12", "oci:", "oci-archive::t", "a//b",
-		"http://x/y", "app\n", strings.Repeat("a", 5000)} {
+		"http://x/y", "dir:/x", "dir:x", "containers-storage:x", "app\n", strings.Repeat("a", 5000)} {
 		if r, err := ParseReference(in); !errkind.Is(err, errkind.Invalid) {
 			t.Errorf("%q = %v, %v", in, r, err)
 		}
 	}
+}
+
+func mustAbs(t *testing.T, path string) string {
+	t.Helper()
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return abs
 }
 
 func TestFamiliar(t *testing.T) {

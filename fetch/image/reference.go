@@ -1,21 +1,20 @@
 package image
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
-
-	_ "crypto/sha256" // the digests that a reference may use
-	_ "crypto/sha512"
+	"github.com/peelfs/peelfs/internal/imagename"
 )
 
-// The transports, as they are spelled before the first colon of a reference.
+// The transports, as they are spelled before the first colon of a reference;
+// imagename.Transports says what they are like.
 const (
-	Docker        = "docker"
+	Docker        = imagename.Registry
 	OCI           = "oci"
 	OCIArchive    = "oci-archive"
 	DockerArchive = "docker-archive"
@@ -40,45 +39,47 @@ type Reference struct {
 //
 //	[docker://]NAME[:TAG][@DIGEST]
 //	oci:DIR[:TAG]  oci-archive:FILE[:TAG]  docker-archive:FILE[:REF]  docker-daemon:REF
+//	./DIR[:TAG]  /DIR[:TAG]  ./FILE[:REF]  /FILE[:REF]
 //
 // A path ends as SplitFile says, or at a digest, which may follow any form; a colon
 // in it may be written as %3A, and String does. The word of a transport wins over
 // an image of that name. NAME is completed as docker does (docker.io, library/,
-// latest). File paths are made absolute, so that what String prints is good in any
-// directory. All errors are of kind Invalid.
+// latest), and one of docker 1.x is a name too. What begins as a path does, with a
+// dot or a slash, is a layout if it is a directory, else an archive. File paths are
+// made absolute, so that what String prints is good in any directory. All errors are
+// of kind Invalid.
 func ParseReference(s string) (Reference, error) {
 	if len(s) > maxReference || strings.ContainsAny(s, "\x00\n\r") {
 		return Reference{}, errkind.New(errkind.Invalid, "reference is too long or has control characters")
 	}
-	if rest, ok := strings.CutPrefix(s, "docker://"); ok {
-		return parseName(Docker, s, rest)
+	if imagename.IsPath(s) {
+		return parseBarePath(s)
 	}
-	if rest, ok := strings.CutPrefix(s, DockerDaemon+":"); ok {
-		return parseName(DockerDaemon, s, rest)
+	if err := imagename.Foreign(s); err != nil {
+		return Reference{}, err
 	}
-	for _, transport := range []string{OCI, OCIArchive, DockerArchive} {
-		if rest, ok := strings.CutPrefix(s, transport+":"); ok {
-			return parsePath(transport, s, rest)
-		}
+	t, rest := imagename.Cut(s)
+	if t.File {
+		return parsePath(t.Word, s, rest)
 	}
-	return parseName(Docker, s, s)
+	return parseName(t.Word, s, rest)
+}
+
+// parseBarePath reads a path without the word of a transport.
+func parseBarePath(s string) (Reference, error) {
+	name, _ := SplitFile("", s)
+	if info, err := os.Stat(fileName("", name)); err == nil && info.IsDir() {
+		return parsePath(OCI, s, s)
+	}
+	return parsePath(DockerArchive, s, s)
 }
 
 func parseName(transport, whole, s string) (Reference, error) {
-	named, err := reference.ParseNormalizedNamed(s)
+	n, err := imagename.Parse(s)
 	if err != nil {
 		return Reference{}, invalid(whole, err)
 	}
-	r := Reference{transport: transport, domain: reference.Domain(named), path: reference.Path(named)}
-	if d, ok := named.(reference.Digested); ok {
-		r.digest = d.Digest()
-	}
-	if t, ok := named.(reference.Tagged); ok {
-		r.tag = t.Tag()
-	} else if r.digest == "" {
-		r.tag = "latest"
-	}
-	return r, nil
+	return Reference{transport: transport, domain: n.Domain, path: n.Path, tag: n.Tag, digest: n.Digest}, nil
 }
 
 func parsePath(transport, whole, s string) (Reference, error) {
@@ -111,6 +112,9 @@ func invalid(s string, err error) error {
 
 // Transport is one of the constants of this package.
 func (r Reference) Transport() string { return r.transport }
+
+// IsRegistry reports whether r is a name in a registry, and no file or daemon.
+func (r Reference) IsRegistry() bool { return r.transport == Docker }
 
 // IsZero reports whether r names nothing.
 func (r Reference) IsZero() bool { return r.transport == "" }
@@ -182,6 +186,12 @@ func (r Reference) Familiar() string {
 func (r Reference) Daemon() string {
 	r.transport = Docker
 	return r.Familiar()
+}
+
+// As is r, of a file, with another transport.
+func (r Reference) As(transport string) Reference {
+	r.transport = transport
+	return r
 }
 
 // WithDigest is r pinned to d; the tag stays as a comment.

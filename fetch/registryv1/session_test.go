@@ -327,6 +327,35 @@ func TestBasic(t *testing.T) {
 	}
 }
 
+// A server that wants a password even for the ping gets it, with every request; an
+// error tells which one was used.
+func TestPingWantsBasic(t *testing.T) {
+	images := chain("a", "b")
+	inner := testregistryv1.New(testregistryv1.NewStore(), testregistryv1.Python())
+	inner.Store.Put("foo/bar", "latest", images...)
+	door := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="door"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(door.Close)
+	host := strings.TrimPrefix(door.URL, "http://")
+	pull(t, session(t, host, credentials("me", "secret")), images)
+	for _, c := range []struct {
+		with func(*Options)
+		say  string
+	}{{credentials("me", "wrong"), "used the test"}, {func(*Options) {}, "used no credentials"}} {
+		_, err := session(t, host, c.with).Resolve(t.Context(), "latest")
+		wantKind(t, err, errkind.Denied, c.say)
+		if strings.Contains(err.Error(), "wrong") {
+			t.Errorf("the password is in %q", err)
+		}
+	}
+}
+
 func TestBasicStaysAtTheIndex(t *testing.T) {
 	images := chain("a")
 	store := testregistryv1.NewStore()

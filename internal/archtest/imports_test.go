@@ -101,7 +101,7 @@ var reserved = map[string][]string{
 	"github.com/ulikunitz/xz":        {"internal/tarstream"},
 	"github.com/moby/sys/mountinfo":  {"fusefs", "cmd"},
 	"github.com/google/flatbuffers":  {"layers", "fetch"},
-	"github.com/distribution":        {"fetch", "tagstore"},
+	"github.com/distribution":        {"internal/imagename", "fetch/archive"},
 	"github.com/google/go-container": {"internal", "fetch"},
 	"unsafe":                         {"layers/spanfile", "fusefs"}, // atomic words in a shared mapping; names without copies
 	"plugin":                         nil,
