@@ -433,7 +433,7 @@ func TestURLsOfLayers(t *testing.T) {
 		"teapot":     func(w http.ResponseWriter, req *http.Request) { w.WriteHeader(418) },
 		"web page":   func(w http.ResponseWriter, req *http.Request) { io.WriteString(w, "<html>buy</html>") },
 		"other size": func(w http.ResponseWriter, req *http.Request) { io.WriteString(w, "short") },
-		"circle":     func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, req.URL.Path, 302) },
+		"circle":     func(w http.ResponseWriter, req *http.Request) { http.Redirect(w, req, req.URL.Path, http.StatusFound) },
 	} {
 		for _, mediaType := range []string{"application/vnd.oci.image.layer.nondistributable.v1.tar", "application/vnd.oci.image.layer.v1.tar"} {
 			t.Run(name, func(t *testing.T) {

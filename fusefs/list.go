@@ -2,6 +2,7 @@ package fusefs
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/moby/sys/mountinfo"
@@ -66,7 +67,12 @@ func isForeign(m *mountinfo.Info) bool {
 // MountedIn reports whether the mount with a number is at mountpoint in the mount
 // namespace of the process pid. The error says that this cannot be told.
 func MountedIn(pid int, mountpoint string, id int) (bool, error) {
-	all, err := mountinfo.PidMountInfo(pid)
+	table, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	if err != nil {
+		return false, err
+	}
+	defer table.Close()
+	all, err := mountinfo.GetMountsFromReader(table, nil)
 	if err != nil {
 		return false, err
 	}
