@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 	"sync/atomic"
@@ -20,12 +19,6 @@ import (
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
-// Bytes of a layer's lock file. Those between are spanfile's.
-const (
-	makeLock  = 0       // held by who makes the index
-	leaseLock = 1 << 50 // shared: somebody has the layer open
-)
-
 // builder opens the files of one layer from the cache, or builds them from its
 // source. Methods are safe for concurrent use.
 type builder struct {
@@ -33,6 +26,7 @@ type builder struct {
 	src   Source
 	count *opened.Counters
 	whole *atomic.Bool // somebody wants all of the layer: a ztoc would save nothing
+	used  *atomic.Bool // somebody needs its content: looking at the cache is not enough
 
 	only atomic.Pointer[digest.Digest] // the one ztoc that is believed, once it was asked for
 }
@@ -51,7 +45,10 @@ func (b *builder) openOrBuild(ctx context.Context) (*cachedir.Files, error) {
 	if d == "" {
 		return b.buildUnnamed(ctx)
 	}
-	dir, lock, err := b.store.layerDir(d)
+	if a, err := b.look(ctx, d); a != nil || err != nil {
+		return a, err
+	}
+	dir, lock, err := b.store.layerDir(ctx, d)
 	if cachedir.IsFull(err) {
 		return b.buildNowhere(ctx, d, err)
 	}
@@ -79,47 +76,17 @@ func (b *builder) buildNowhere(ctx context.Context, d digest.Digest, why error) 
 	return b.inMemory(dir, p, why)
 }
 
-// layerDir makes the directory of the layer d and opens its lock file, with a
-// shared lease on the layer for as long as the lock file stays open.
-func (s *Store) layerDir(d digest.Digest) (string, *flock.File, error) {
+// layerDir opens the directory of the layer d to use it.
+func (s *Store) layerDir(ctx context.Context, d digest.Digest) (string, *flock.File, error) {
 	dir, err := s.dirOf(d)
 	if err != nil {
 		return "", nil, err
 	}
-	for {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return "", nil, cacheError(s.dir, err)
-		}
-		lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed between the two steps
-		}
-		if err != nil {
-			return "", nil, cacheError(s.dir, err)
-		}
-		got, err := lock.TryRLock(leaseLock, 1)
-		if err == nil && got && stillThere(lock, dir) {
-			touch(dir)
-			return dir, lock, nil
-		}
-		lock.Close()
-		if err != nil {
-			return "", nil, err
-		}
-		time.Sleep(time.Millisecond) // somebody removes the layer just now
+	lock, err := cachedir.Open(ctx, dir, cachedir.Use)
+	if err != nil && ctx.Err() == nil {
+		err = cacheError(s.dir, err)
 	}
-}
-
-// stillThere reports whether the open lock file is the one in dir.
-func stillThere(lock *flock.File, dir string) bool {
-	want, err := os.Stat(filepath.Join(dir, cachedir.LockName))
-	return err == nil && lock.Same(want)
-}
-
-// touch notes that the layer was used now, for the choice of what to drop.
-func touch(dir string) {
-	now := time.Now()
-	_ = os.Chtimes(filepath.Join(dir, cachedir.LockName), now, now)
+	return dir, lock, err
 }
 
 func (b *builder) buildOnce(ctx context.Context, dir string, lock *flock.File) (*cachedir.Files, error) {
@@ -130,7 +97,7 @@ func (b *builder) buildOnce(ctx context.Context, dir string, lock *flock.File) (
 		if a, err := b.fromCache(dir, lock); a != nil || err != nil {
 			return a, err
 		}
-		got, err := lock.TryLock(makeLock, 1)
+		got, err := lock.TryLock(cachedir.MakeLock, 1)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +110,7 @@ func (b *builder) buildOnce(ctx context.Context, dir string, lock *flock.File) (
 		case <-time.After(pause):
 		}
 	}
-	defer lock.Unlock(makeLock, 1)
+	defer lock.Unlock(cachedir.MakeLock, 1)
 	if a, err := b.fromCache(dir, lock); a != nil || err != nil {
 		return a, err
 	}
@@ -165,7 +132,7 @@ func (b *builder) buildOnce(ctx context.Context, dir string, lock *flock.File) (
 const manyEntries = 100_000
 
 // adopt publishes a layer in dir and opens it; where the disk has no room for it,
-// it is opened in memory, without the lock file. The caller holds makeLock.
+// it is opened in memory, without the lock file. The caller holds cachedir.MakeLock.
 func (b *builder) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
 	err := b.publish(dir, p)
 	if cachedir.IsFull(err) && p.data != nil {
@@ -186,6 +153,56 @@ func (b *builder) adopt(dir string, lock *flock.File, p *scanned) (*cachedir.Fil
 	return a, err
 }
 
+// look opens the layer as the cache has it, and changes nothing there, until its
+// content is needed. It returns nil if there is no index that serves.
+func (b *builder) look(ctx context.Context, d digest.Digest) (*cachedir.Files, error) {
+	if b.used.Load() {
+		return nil, nil
+	}
+	dir, err := b.store.dirOf(d)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.askWhatToBelieve(ctx, dir); err != nil {
+		return nil, err
+	}
+	a, err := cachedir.Look(dir)
+	if err != nil {
+		return nil, nil // opening the directory to use it tells what is wrong
+	}
+	serves, err := b.serves(dir, a.Index)
+	if err == nil && serves {
+		return a, nil
+	}
+	a.Close()
+	if errkind.Is(err, errkind.Corrupt) && !errors.Is(err, errUnusable) {
+		return nil, err
+	}
+	return nil, nil
+}
+
+// errUnusable is an index that stands where that of another layer should.
+var errUnusable = errors.New("it is no index of this layer")
+
+// serves reports whether an index in dir is one of the layer. The error is
+// errUnusable if it never will be, and another one if the layer is not the image's.
+func (b *builder) serves(dir string, idx *index.Index) (bool, error) {
+	h := idx.Header()
+	switch {
+	case h.BlobDigest.Encoded() != filepath.Base(dir):
+		return false, errkind.New(errkind.Corrupt, "%w, but of %s", errUnusable, h.BlobDigest)
+	case h.Imported && !b.fits(h):
+		return false, errkind.New(errkind.Corrupt, "%w, and it was imported", errUnusable)
+	case !b.believes(h):
+		return false, nil // others may: it stays until one takes its place that all believe
+	case !b.diffIDProven(dir, h):
+		return false, nil // it is right as far as it goes: a reading of the layer adds to it
+	case contradict(h.DiffID, b.src.DiffID):
+		return false, wrongDiffID(b.src, h.DiffID)
+	}
+	return true, nil
+}
+
 // fromCache opens the layer if its index is in the cache; nil if it is not. An
 // index that is damaged or belongs to something else is removed.
 func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, error) {
@@ -195,20 +212,15 @@ func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, erro
 		return nil, nil
 	}
 	if err == nil {
-		h := idx.Header()
-		switch {
-		case h.BlobDigest.Encoded() != filepath.Base(dir):
-			err = errkind.New(errkind.Corrupt, "it is the index of %s", h.BlobDigest)
-		case h.Imported && !b.fits(h):
-			err = errkind.New(errkind.Corrupt, "it was imported, and is not of this layer")
-		case !b.believes(h):
-			return nil, idx.Close() // others may: it stays until one takes its place that all believe
-		case !b.diffIDProven(dir, h):
-			return nil, idx.Close() // it is right as far as it goes: a reading of the layer adds to it
-		default:
+		var serves bool
+		serves, err = b.serves(dir, idx)
+		if serves {
 			return b.withData(dir, idx, lock)
 		}
 		idx.Close()
+		if !errors.Is(err, errUnusable) {
+			return nil, err
+		}
 	}
 	if errkind.Is(err, errkind.LocalFull) {
 		return nil, err
@@ -220,11 +232,6 @@ func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, erro
 }
 
 func (b *builder) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
-	h := idx.Header()
-	if contradict(h.DiffID, b.src.DiffID) {
-		idx.Close()
-		return nil, wrongDiffID(b.src, h.DiffID)
-	}
 	var data *spanfile.File
 	err := b.store.room.MakeRoom(func() (err error) {
 		data, err = spanfile.Open(dir, cachedir.LayoutOf(idx), lock)
@@ -274,7 +281,7 @@ func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
 		return nil, err
 	}
 	defer p.discard()
-	dir, lock, err := b.store.layerDir(p.blob)
+	dir, lock, err := b.store.layerDir(ctx, p.blob)
 	if cachedir.IsFull(err) {
 		p.discard()
 		dir, _ = b.store.dirOf(p.blob)
@@ -291,10 +298,10 @@ func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
 }
 
 func (b *builder) publishOnce(ctx context.Context, dir string, lock *flock.File, p *scanned) (*cachedir.Files, error) {
-	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+	if err := lock.Lock(ctx, cachedir.MakeLock, 1); err != nil {
 		return nil, err
 	}
-	defer lock.Unlock(makeLock, 1)
+	defer lock.Unlock(cachedir.MakeLock, 1)
 	a, err := b.fromCache(dir, lock)
 	if a == nil && err == nil {
 		a, err = b.adopt(dir, lock, p)

@@ -12,7 +12,7 @@ import (
 	"github.com/peelfs/peelfs/layers/index"
 )
 
-// diffIDPrefix begins the names of files beside an index: "diffid-ALG" has the
+// cachedir.DiffIDPrefix begins the names of files beside an index: "diffid-ALG" has the
 // digest of the layer's tar by an algorithm other than the index's own, sha256,
 // as a reading of the whole layer has shown it.
 const diffIDPrefix = "diffid-"
@@ -37,7 +37,7 @@ func (b *builder) diffIDProven(dir string, h index.Header) bool {
 	if want == "" || h.DiffID == "" || cachedir.Unproven(h) || h.DiffID.Algorithm() == want.Algorithm() {
 		return true
 	}
-	f, err := os.Open(filepath.Join(dir, diffIDPrefix+want.Algorithm().String()))
+	f, err := os.Open(filepath.Join(dir, cachedir.DiffIDPrefix+want.Algorithm().String()))
 	if err != nil {
 		return false
 	}
@@ -52,5 +52,5 @@ func writeDiffID(dir string, d digest.Digest) error {
 	if d == "" || d.Algorithm() == digest.SHA256 {
 		return nil
 	}
-	return atomicfile.Write(filepath.Join(dir, diffIDPrefix+d.Algorithm().String()), []byte(d), 0o600)
+	return atomicfile.Write(filepath.Join(dir, cachedir.DiffIDPrefix+d.Algorithm().String()), []byte(d), 0o600)
 }

@@ -47,15 +47,15 @@ func (s *Store) ImportIndex(ctx context.Context, data []byte) (d digest.Digest, 
 	if err := importable(data, h); err != nil {
 		return "", false, err
 	}
-	dir, lock, err := s.layerDir(h.BlobDigest)
+	dir, lock, err := s.layerDir(ctx, h.BlobDigest)
 	if err != nil {
 		return "", false, err
 	}
 	defer lock.Close()
-	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+	if err := lock.Lock(ctx, cachedir.MakeLock, 1); err != nil {
 		return "", false, err
 	}
-	defer lock.Unlock(makeLock, 1)
+	defer lock.Unlock(cachedir.MakeLock, 1)
 	if s.has(h.BlobDigest) {
 		return h.BlobDigest, false, nil
 	}

@@ -71,7 +71,7 @@ func (j *janitor) close() {
 // data of layers that nobody has open, then spans of the others that were not
 // read of late, then spans that were. Indexes stay.
 func (j *janitor) clean(limit int64) {
-	turn, err := flock.Open(filepath.Join(j.store.dir, "clean.lock"))
+	turn, err := flock.Open(filepath.Join(j.store.dir, cachedir.CleanLock))
 	if err != nil {
 		return
 	}
@@ -111,7 +111,7 @@ func dropped(stored []storedLayer, want int64, pass func(storedLayer, int64) int
 
 // incoming is the disk space of what is being written, in bytes.
 func (s *Store) incoming() (n int64) {
-	names, _ := filepath.Glob(filepath.Join(s.dir, "tmp", "*"))
+	names, _ := filepath.Glob(filepath.Join(s.dir, cachedir.TempDir, "*"))
 	for _, name := range names {
 		n += spanfile.Allocated(name)
 	}
@@ -133,7 +133,7 @@ type storedLayer struct {
 
 // stored are the layers in the cache, least recently used first.
 func (s *Store) stored() []storedLayer {
-	dirs, _ := filepath.Glob(filepath.Join(s.dir, "layers", "*", "*"))
+	dirs, _ := filepath.Glob(filepath.Join(s.dir, cachedir.LayersDir, "*", "*"))
 	var all []storedLayer
 	for _, dir := range dirs {
 		all = append(all, stat(dir))
@@ -156,24 +156,9 @@ func stat(dir string) storedLayer {
 	return d
 }
 
-// withLease runs fn with the layer's lock file if nobody has the layer open, and
-// keeps everybody out while it runs; it reports whether fn ran.
-func withLease(dir string, fn func(lock *flock.File)) bool {
-	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
-	if err != nil {
-		return false
-	}
-	defer lock.Close()
-	if got, err := lock.TryLock(leaseLock, 1); !got || err != nil {
-		return false
-	}
-	fn(lock)
-	return true
-}
-
 // dropIdle removes the data of a layer that nobody has open.
 func (s *Store) dropIdle(d storedLayer, _ int64) (freed int64) {
-	withLease(d.dir, func(lock *flock.File) {
+	cachedir.Alone(d.dir, func(lock *flock.File) {
 		for _, name := range spanfile.Names(d.dir) {
 			if err := spanfile.Remove(d.dir, name, lock); err != nil {
 				s.log.Warn("data stays in the cache", "directory", d.dir, "error", err)
@@ -189,7 +174,7 @@ func (s *Store) dropSpans(d storedLayer, want int64) int64  { return s.evict(d, 
 
 // evict drops spans of a layer that may be in use.
 func (s *Store) evict(d storedLayer, want int64, force bool) (freed int64) {
-	a, err := s.open(d.dir)
+	a, err := cachedir.Look(d.dir)
 	if err != nil {
 		return 0
 	}

@@ -25,6 +25,8 @@ import (
 //	indexing -> open:     the index is there and mapped   (current is set)
 //	indexing -> cold:     it could not be made; the failure is remembered for
 //	                      opened.FailureMemory, then the next caller tries anew
+//	open     -> open:     its content is needed for the first time (use): from now
+//	                      on it counts as used in the cache
 //	open     -> open:     spans come and go, in any process
 //	open     -> open:     another generation takes its place: the layer was proven
 //	                      (promote), or there is room for it at last (settleAgain)
@@ -46,6 +48,7 @@ type Layer struct {
 	current atomic.Pointer[opened.Layer]
 	corrupt atomic.Pointer[error] // set when what readers were told turned out wrong
 	whole   atomic.Bool           // somebody wants all of it: a ztoc would save nothing
+	used    atomic.Bool           // somebody needs its content: looking at the cache is not enough
 	count   opened.Counters
 	err     atomic.Pointer[error] // of the last fetch, for Status
 
@@ -63,7 +66,7 @@ func newFlights[K comparable]() *flights[K] { return &flights[K]{KeepError: open
 
 func newLayer(s *Store, src Source) *Layer {
 	l := &Layer{store: s, src: src, crew: flight.NewCrew(), opening: newFlights[struct{}](), promotion: newFlights[struct{}]()}
-	l.build = &builder{store: s, src: src, count: &l.count, whole: &l.whole}
+	l.build = &builder{store: s, src: src, count: &l.count, whole: &l.whole, used: &l.used}
 	return l
 }
 
@@ -100,7 +103,7 @@ func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (
 }
 
 func (l *Layer) readAt(ctx context.Context, entry uint32, p []byte, off int64) (int, error) {
-	a, err := l.acquire(ctx)
+	a, err := l.use(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -128,6 +131,33 @@ func (l *Layer) acquire(ctx context.Context) (*opened.Layer, error) {
 		if err := l.wait(ctx, f); err != nil {
 			return nil, fmt.Errorf("layer %s: %w", l.build.name(), err)
 		}
+	}
+}
+
+// use is acquire for callers that need the layer's content: from the first of them
+// on, the layer counts as used in the cache.
+func (l *Layer) use(ctx context.Context) (*opened.Layer, error) {
+	for {
+		a, err := l.acquire(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if ok, err := a.Use(); ok || err != nil {
+			l.used.Store(true)
+			return a, err
+		}
+		l.used.Store(true)
+		l.retire(a)
+	}
+}
+
+// retire takes a out of use, if it is not already. Callers that still use it may go
+// on; the next one opens the layer anew.
+func (l *Layer) retire(a *opened.Layer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current.CompareAndSwap(a, nil) {
+		l.mu.old = append(l.mu.old, a)
 	}
 }
 

@@ -19,9 +19,6 @@ import (
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
-// pinName is the file that marks a layer as one that Prune leaves alone.
-const pinName = "pinned"
-
 // Cached describes a layer as the cache has it. Sizes are in bytes.
 type Cached struct {
 	Digest digest.Digest `json:"digest"`
@@ -40,8 +37,8 @@ func (s *Store) List() []Cached {
 	var all []Cached
 	for _, d := range s.stored() {
 		c := Cached{Digest: digestOf(d.dir), State: Cold, Index: d.index, Data: d.data, Used: d.used, Pinned: pinned(d.dir)}
-		c.InUse = !withLease(d.dir, func(*flock.File) {})
-		if a, err := s.open(d.dir); err == nil {
+		c.InUse = !cachedir.Alone(d.dir, func(*flock.File) {})
+		if a, err := cachedir.Look(d.dir); err == nil {
 			tell(a, &c.Status)
 			c.State, c.Format = c.Status.State, c.Status.Format
 			a.Close()
@@ -61,33 +58,12 @@ func (s *Store) has(d digest.Digest) bool {
 	return err == nil
 }
 
-// open opens what is in a layer's directory, without a lease, and makes nothing. The error is
-// fs.ErrNotExist if there is no index, and Corrupt if there is a wrong one.
-func (s *Store) open(dir string) (*cachedir.Files, error) {
-	idx, err := index.Open(filepath.Join(dir, cachedir.IndexName))
-	if err != nil {
-		return nil, err
-	}
-	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
-	if err != nil {
-		idx.Close()
-		return nil, err
-	}
-	data, err := spanfile.Look(dir, cachedir.LayoutOf(idx), lock)
-	if err != nil {
-		idx.Close()
-		lock.Close()
-		return nil, err
-	}
-	return &cachedir.Files{Dir: dir, Index: idx, Data: data, Lock: lock}, nil
-}
-
 func digestOf(dir string) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(dir))), filepath.Base(dir))
 }
 
 func pinned(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, pinName))
+	_, err := os.Stat(filepath.Join(dir, cachedir.PinName))
 	return err == nil
 }
 
@@ -100,7 +76,7 @@ func (s *Store) Pin(d digest.Digest) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return cacheError(s.dir, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, pinName), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, cachedir.PinName), nil, 0o600); err != nil {
 		return cachedir.WriteError(err)
 	}
 	return nil
@@ -112,7 +88,7 @@ func (s *Store) Unpin(d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	return removeIfThere(filepath.Join(dir, pinName))
+	return removeIfThere(filepath.Join(dir, cachedir.PinName))
 }
 
 // PruneOptions say what Prune removes.
@@ -135,7 +111,7 @@ type Pruned struct {
 func (s *Store) Prune(opt PruneOptions) (Pruned, error) {
 	var p Pruned
 	var errs []error
-	sweep(filepath.Join(s.dir, "tmp"))
+	sweep(filepath.Join(s.dir, cachedir.TempDir))
 	for _, d := range s.stored() {
 		dg := digestOf(d.dir)
 		if pinned(d.dir) || opt.Keep != nil && opt.Keep(dg) {
@@ -163,7 +139,7 @@ func (s *Store) pruneOne(d storedLayer, opt PruneOptions) (freed int64, done boo
 		}
 		return s.evict(d, math.MaxInt64/2, true), true, nil
 	}
-	done = withLease(d.dir, func(*flock.File) {
+	done = cachedir.Alone(d.dir, func(*flock.File) {
 		if !opt.DryRun {
 			err = os.RemoveAll(d.dir)
 		}
@@ -207,7 +183,7 @@ func (s *Store) Verify(ctx context.Context, report func(Problem)) (v Verified, e
 }
 
 func (s *Store) verifyLayer(ctx context.Context, dir string, v *Verified, report func(Problem)) error {
-	a, err := s.open(dir)
+	a, err := cachedir.Look(dir)
 	if errkind.Is(err, errkind.Corrupt) {
 		var removed bool
 		if removed, err = s.removeIndex(ctx, dir); removed && err == nil {
@@ -249,7 +225,7 @@ func (s *Store) removeIndex(ctx context.Context, dir string) (bool, error) {
 		return false, err
 	}
 	defer lock.Close()
-	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+	if err := lock.Lock(ctx, cachedir.MakeLock, 1); err != nil {
 		return false, err
 	}
 	idx, err := index.Open(filepath.Join(dir, cachedir.IndexName))

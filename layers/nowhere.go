@@ -82,7 +82,7 @@ func (l *Layer) swap(a *opened.Layer, fresh *cachedir.Files) bool {
 
 // rehome opens a layer on disk that was held in memory so far.
 func (b *builder) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files, error) {
-	dir, lock, err := b.store.layerDir(a.Index.Header().BlobDigest)
+	dir, lock, err := b.store.layerDir(ctx, a.Index.Header().BlobDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -98,10 +98,10 @@ func (b *builder) rehome(ctx context.Context, a *opened.Layer) (*cachedir.Files,
 }
 
 func (b *builder) rehomeIn(ctx context.Context, dir string, lock *flock.File, a *opened.Layer) (*cachedir.Files, error) {
-	if err := lock.Lock(ctx, makeLock, 1); err != nil {
+	if err := lock.Lock(ctx, cachedir.MakeLock, 1); err != nil {
 		return nil, err
 	}
-	defer lock.Unlock(makeLock, 1)
+	defer lock.Unlock(cachedir.MakeLock, 1)
 	if fresh, err := b.fromCache(dir, lock); fresh != nil || err != nil {
 		return fresh, err
 	}
@@ -123,7 +123,7 @@ func (b *builder) rehomeIn(ctx context.Context, dir string, lock *flock.File, a 
 // tempIndex makes a temporary file and has write fill it.
 func (s *Store) tempIndex(write func(io.Writer) error) (tmp *tempFile, err error) {
 	err = s.room.MakeRoom(func() (err error) {
-		if tmp, err = newTempFile(filepath.Join(s.dir, "tmp")); err != nil {
+		if tmp, err = newTempFile(filepath.Join(s.dir, cachedir.TempDir)); err != nil {
 			return cacheError(s.dir, err)
 		}
 		if err = write(tmp); err != nil {

@@ -11,10 +11,6 @@ import (
 	"github.com/peelfs/peelfs/layers/toc"
 )
 
-// prefetchName is the file beside an index that says how many of the first spans
-// the image's maker put in front of the landmark, in decimal.
-const prefetchName = "prefetch"
-
 // Prefetch brings what the maker of an eStargz layer marked as needed at once:
 // the files in front of its landmark. It works below demand: it stops while
 // anybody waits for the layer. Layers without a landmark are left alone, and not
@@ -24,7 +20,7 @@ func (l *Layer) Prefetch(ctx context.Context) error {
 		return nil
 	}
 	return l.healing(func() error {
-		a, err := l.acquire(ctx)
+		a, err := l.use(ctx)
 		if err != nil {
 			return err
 		}
@@ -35,7 +31,7 @@ func (l *Layer) Prefetch(ctx context.Context) error {
 // FillInBackground brings the whole layer as Fill does, but below demand.
 func (l *Layer) FillInBackground(ctx context.Context) error {
 	return l.healing(func() error {
-		a, err := l.acquire(ctx)
+		a, err := l.use(ctx)
 		if err != nil {
 			return err
 		}
@@ -45,7 +41,7 @@ func (l *Layer) FillInBackground(ctx context.Context) error {
 
 // landmark is the number of spans in front of the landmark; 0 without one.
 func landmark(a *cachedir.Files) int {
-	b, err := os.ReadFile(filepath.Join(a.Dir, prefetchName))
+	b, err := os.ReadFile(filepath.Join(a.Dir, cachedir.PrefetchName))
 	if err != nil {
 		return 0
 	}
@@ -60,5 +56,5 @@ func writeLandmark(dir string, n int) error {
 	if n == 0 {
 		return nil
 	}
-	return atomicfile.Write(filepath.Join(dir, prefetchName), strconv.AppendInt(nil, int64(n), 10), 0o600)
+	return atomicfile.Write(filepath.Join(dir, cachedir.PrefetchName), strconv.AppendInt(nil, int64(n), 10), 0o600)
 }

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 
 	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/opened"
@@ -20,15 +18,15 @@ import (
 // compared with the entries that it has. The proven index and data then take the
 // place of the others.
 func (l *Layer) promote(ctx context.Context, a *opened.Layer) error {
-	dir, turn, err := l.store.layerDir(a.Index.Header().BlobDigest) // may have been removed
+	dir, turn, err := l.store.layerDir(ctx, a.Index.Header().BlobDigest) // may have been removed
 	if err != nil {
 		return err
 	}
 	defer turn.Close()
-	if err := turn.Lock(ctx, makeLock, 1); err != nil {
+	if err := turn.Lock(ctx, cachedir.MakeLock, 1); err != nil {
 		return err
 	}
-	if fresh, err := l.build.proven(dir); fresh != nil || err != nil {
+	if fresh, err := l.build.proven(ctx, dir); fresh != nil || err != nil {
 		return l.replace(a, fresh, err)
 	}
 	p, err := l.build.scan(ctx)
@@ -39,28 +37,25 @@ func (l *Layer) promote(ctx context.Context, a *opened.Layer) error {
 	if err := l.build.publish(dir, p); err != nil {
 		return err
 	}
-	fresh, err := l.build.proven(dir)
+	fresh, err := l.build.proven(ctx, dir)
 	return l.replace(a, fresh, err)
 }
 
-// proven opens the layer in dir if its index comes from a scan.
-func (b *builder) proven(dir string) (*cachedir.Files, error) {
-	lock, err := flock.Open(filepath.Join(dir, cachedir.LockName))
+// proven opens the layer in dir, to use it, if its index comes from a scan.
+func (b *builder) proven(ctx context.Context, dir string) (*cachedir.Files, error) {
+	lock, err := cachedir.Open(ctx, dir, cachedir.Use)
 	if err != nil {
 		return nil, cacheError(b.store.dir, err)
 	}
 	a, err := b.fromCache(dir, lock)
-	if a != nil && a.Index.Header().Source == index.Scan && !cachedir.Unproven(a.Index.Header()) {
-		if _, err = lock.TryRLock(leaseLock, 1); err == nil {
-			return a, nil
-		}
-	}
-	if a != nil {
-		a.Close()
-	} else {
+	switch {
+	case a == nil:
 		lock.Close()
+	case a.Index.Header().Source != index.Scan || cachedir.Unproven(a.Index.Header()):
+		a.Close()
+		a = nil
 	}
-	return nil, err
+	return a, err
 }
 
 // replace puts the proven form of a layer in the place of a, unless they differ:

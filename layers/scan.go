@@ -176,7 +176,7 @@ func (b *builder) newData() (*passData, error) {
 	if b.store.opt.IndexOnly {
 		return nil, nil
 	}
-	t, err := newTempFile(filepath.Join(b.store.dir, "tmp"))
+	t, err := newTempFile(filepath.Join(b.store.dir, cachedir.TempDir))
 	if cachedir.IsFull(err) {
 		return nil, nil // the index alone serves reads
 	}

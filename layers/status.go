@@ -84,16 +84,16 @@ func (l *Layer) describe(st *Status) {
 
 // peek opens the layer as the cache has it, or returns nil.
 func (l *Layer) peek(d digest.Digest) *cachedir.Files {
-	if d == "" || !l.store.has(d) {
-		return nil
-	}
-	dir, lock, err := l.store.layerDir(d)
+	dir, err := l.store.dirOf(d)
 	if err != nil {
 		return nil
 	}
-	a, err := l.build.fromCache(dir, lock)
-	if a == nil || err != nil {
-		lock.Close()
+	a, err := cachedir.Look(dir)
+	if err != nil {
+		return nil
+	}
+	if serves, err := l.build.serves(dir, a.Index); !serves || err != nil {
+		a.Close()
 		return nil
 	}
 	return a
@@ -165,7 +165,7 @@ func (l *Layer) Fill(ctx context.Context) error {
 }
 
 func (l *Layer) fill(ctx context.Context) error {
-	a, err := l.acquire(ctx)
+	a, err := l.use(ctx)
 	if err != nil {
 		return err
 	}

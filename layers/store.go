@@ -78,13 +78,13 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 		IndexOnly: opt.IndexOnly, RoomAgain: 30 * time.Second}
 	s.pass = make(chan struct{}, maxPasses)
 	s.mu.layers = map[string]*Layer{}
-	sweep(filepath.Join(dir, "tmp"))
+	sweep(filepath.Join(dir, cachedir.TempDir))
 	return s, nil
 }
 
 // prepare makes the cache's directories and finds out whether they serve.
 func prepare(dir string) error {
-	for _, d := range []string{"layers", "aliases", "tmp"} {
+	for _, d := range []string{cachedir.LayersDir, cachedir.AliasesDir, cachedir.TempDir} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return cacheError(dir, err)
 		}
@@ -102,7 +102,7 @@ func checkWritable(dir string) error {
 		return errkind.WithHint(errkind.New(errkind.Unsupported, "cache directory %s is on a network file system", dir),
 			"name a local directory with --cache-dir or $PEELFS_CACHE")
 	}
-	f, err := newTempFile(filepath.Join(dir, "tmp"))
+	f, err := newTempFile(filepath.Join(dir, cachedir.TempDir))
 	if err != nil {
 		return cacheError(dir, err)
 	}
@@ -151,7 +151,7 @@ func (s *Store) dirOf(d digest.Digest) (string, error) {
 	if err := d.Validate(); err != nil {
 		return "", errkind.New(errkind.Invalid, "layer digest %q: %w", d, err)
 	}
-	return filepath.Join(s.dir, "layers", d.Algorithm().String(), d.Encoded()), nil
+	return filepath.Join(s.dir, cachedir.LayersDir, d.Algorithm().String(), d.Encoded()), nil
 }
 
 // alias is what is remembered of a layer whose digest was learned by reading it.
@@ -162,7 +162,7 @@ type alias struct {
 
 func (s *Store) aliasPath(name string) string {
 	sum := sha256.Sum256([]byte(name))
-	return filepath.Join(s.dir, "aliases", hex.EncodeToString(sum[:]))
+	return filepath.Join(s.dir, cachedir.AliasesDir, hex.EncodeToString(sum[:]))
 }
 
 // Learned is the digest that the layer with an alias turned out to have when it

@@ -126,7 +126,7 @@ func TestVerifyLeavesASpanToItsHolder(t *testing.T) {
 	l := s.Layer(src)
 	mustHave(t, l, files)
 	dir, _ := s.dirOf(src.Digest)
-	evictor, err := s.open(dir)
+	evictor, err := cachedir.Look(dir)
 	must(t, err)
 	defer evictor.Close()
 	h, err := evictor.Data.TryLock(2)

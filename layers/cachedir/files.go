@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -15,12 +16,6 @@ import (
 	"github.com/peelfs/peelfs/internal/flock"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/spanfile"
-)
-
-// The files of a layer's directory; data and presence are spanfile's.
-const (
-	IndexName = "index"
-	LockName  = "lock"
 )
 
 // Files are a layer's index and data, open. Close closes them.
@@ -31,6 +26,8 @@ type Files struct {
 	Lock  *flock.File // may hold a lease; nil while nothing of the layer is on disk
 
 	Unkept error // why nothing can be kept of the layer's data; nil if it can
+
+	looked atomic.Bool // nothing was done to the directory yet: see Use
 }
 
 // Close closes the files and gives their locks back.

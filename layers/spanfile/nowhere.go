@@ -22,6 +22,12 @@ func Nowhere(layout Layout) *File {
 // IsNowhere reports whether the File keeps nothing.
 func (f *File) IsNowhere() bool { return f.data == nil }
 
+// Linked reports whether the File has a data file that is still in its directory.
+func (f *File) Linked() bool {
+	var st unix.Stat_t
+	return !f.IsNowhere() && unix.Fstat(int(f.data.Fd()), &st) == nil && st.Nlink > 0
+}
+
 // Look opens the files of the layout in dir as they are, and returns Nowhere if
 // there are none that fit: it makes and replaces none.
 func Look(dir string, layout Layout, lock *flock.File) (f *File, err error) {
