@@ -88,6 +88,7 @@ func (c *Client) attach(img *Image, ref Reference) {
 			}
 		}
 		if own.coveredOnly {
+			img.Layers[i].ZtocIndex, _ = own.namedIndex() // the search tells the error
 			img.Layers[i].OnlyZtoc = func(ctx context.Context) (digest.Digest, error) {
 				all, err := own.search(ctx, own.ztocs, own.findZtocs)
 				return all[d].Digest, err
@@ -103,6 +104,15 @@ func (c *Client) attach(img *Image, ref Reference) {
 
 // found is where something about each layer lies.
 type found map[digest.Digest]Descriptor
+
+// namedIndex is the digest of the SOCI index that the image's manifest names, or "".
+func (c *companions) namedIndex() (digest.Digest, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(c.raw, &m); err != nil {
+		return "", errkind.New(errkind.Corrupt, "manifest: %w", err)
+	}
+	return digest.Digest(m.Annotations[sociIndexDigest]), nil
+}
 
 // get returns what the search finds about a layer, verified; nil if nothing.
 func (c *companions) get(ctx context.Context, s *search, find func(context.Context, source) (found, error), layer digest.Digest, limit int64) ([]byte, error) {
@@ -153,11 +163,11 @@ func blobOf(ctx context.Context, src source, d Descriptor, limit int64) ([]byte,
 // unless only what the image's digest covers is wanted, one that names the
 // manifest.
 func (c *companions) findZtocs(ctx context.Context, src source) (found, error) {
-	var m ocispec.Manifest
-	if err := json.Unmarshal(c.raw, &m); err != nil {
-		return nil, errkind.New(errkind.Corrupt, "manifest: %w", err)
+	named, err := c.namedIndex()
+	if err != nil {
+		return nil, err
 	}
-	if named := digest.Digest(m.Annotations[sociIndexDigest]); named != "" {
+	if named != "" {
 		return c.readIndex(ctx, src, Descriptor{Digest: named}, sociV2)
 	}
 	if c.coveredOnly {

@@ -41,6 +41,7 @@ type Layer struct {
 	src   Source
 	build *builder
 	crew  *flight.Crew
+	refs  int // references to the Layer; the Store's lock guards it
 
 	opening   *flights[struct{}]
 	promotion *flights[struct{}]
@@ -77,7 +78,7 @@ func (l *Layer) Digest() digest.Digest {
 
 // Index returns the layer's index and makes it if the cache does not have it,
 // for which the layer may have to be read from its source. It stays valid until
-// the Store is closed. A caller whose context ends leaves the work running for
+// the Layer is released. A caller whose context ends leaves the work running for
 // the others.
 func (l *Layer) Index(ctx context.Context) (*index.Index, error) {
 	a, err := l.acquire(ctx)

@@ -57,18 +57,23 @@ type Source struct {
 	// cache has an index made from another; "" means that none may. It is nil if
 	// all may.
 	OnlyZtoc func(ctx context.Context) (digest.Digest, error)
+
+	// ZtocIndex is the digest of the SOCI index by which OnlyZtoc answers; "" if it
+	// believes none.
+	ZtocIndex digest.Digest
 }
 
-// key names a source within a process. Those that do not believe all ztocs are
-// layers by themselves.
+// key names a source within a process. Two that believe other things of one blob are
+// layers by themselves: each image is held to its own word.
 func (s Source) key() string {
-	if s.Digest != "" && s.OnlyZtoc != nil {
-		return "strict\x00" + string(s.Digest)
+	name := string(s.Digest)
+	if name == "" {
+		name = "alias\x00" + s.Alias
 	}
-	if s.Digest != "" {
-		return string(s.Digest)
+	if s.OnlyZtoc != nil {
+		name += "\x00only " + string(s.ZtocIndex)
 	}
-	return "alias\x00" + s.Alias
+	return name + "\x00" + string(s.DiffID)
 }
 
 // size is the length of the blob in bytes, or -1.

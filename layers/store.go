@@ -130,8 +130,9 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-// Layer is the layer that src describes. It reads and writes nothing yet. There
-// is one Layer for each digest in a Store, with the Blob that came first.
+// Layer is a reference to the layer that src describes; Release gives it back. It
+// reads and writes nothing yet. Callers that have references to one layer, that is,
+// to one digest and diffID, get the same Layer, with the Blob that came first.
 func (s *Store) Layer(src Source) *Layer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,7 +143,30 @@ func (s *Store) Layer(src Source) *Layer {
 			s.mu.layers[src.key()] = l
 		}
 	}
+	l.refs++
 	return l
+}
+
+// Release gives back a reference that Store.Layer returned, once. With the last one
+// the layer is closed: what it has under way ends, and its index is no longer valid.
+func (l *Layer) Release() error {
+	if !l.store.dropped(l) {
+		return nil
+	}
+	return l.close()
+}
+
+// dropped takes a reference to l away and reports whether it was the last one.
+func (s *Store) dropped(l *Layer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l.refs--; l.refs > 0 {
+		return false
+	}
+	if key := l.src.key(); s.mu.layers[key] == l {
+		delete(s.mu.layers, key)
+	}
+	return true
 }
 
 // dirOf is the directory of the layer with blob digest d. A digest that is not

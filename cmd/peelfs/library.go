@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -111,21 +110,18 @@ func (s *imageLibrary) Resolve(ctx context.Context, image string) (string, error
 	return img.Digest.String(), nil
 }
 
-// Open implements fusefs.Library. Each image has a session, and so a layer store,
-// of its own, which is closed with it.
+// Open implements fusefs.Library. All images share the mount's session: layers that
+// several of them have are open once, and what bounds memory and requests bounds it
+// for the process.
 func (s *imageLibrary) Open(ctx context.Context, image, id string) (*fusefs.Opened, error) {
-	own, err := openSession(s.mounted.app, &s.mounted.flags.sessionFlags)
+	m := &mounted{app: s.mounted.app, flags: s.mounted.flags, s: s.session, squash: s.mounted.squash, record: s.mounted.record}
+	m.r.dir = filepath.Join(s.mounted.r.dir, image)
+	img, err := m.pinned(ctx, image, id)
 	if err != nil {
 		return nil, err
 	}
-	m := &mounted{app: s.mounted.app, flags: s.mounted.flags, s: own, squash: s.mounted.squash, record: s.mounted.record}
-	m.r.dir = filepath.Join(s.mounted.r.dir, image)
-	img, err := m.pinned(ctx, image, id)
-	if err == nil {
-		m.stack, err = own.stack(img)
-	}
-	if err != nil {
-		return nil, errors.Join(err, own.close())
+	if m.stack, err = s.stack(img); err != nil {
+		return nil, err
 	}
 	m.describeImage(img)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx)) // it goes on for as long as the image is open
@@ -133,7 +129,7 @@ func (s *imageLibrary) Open(ctx context.Context, image, id string) (*fusefs.Open
 	return &fusefs.Opened{View: m.stack.view, Options: m.options(img), Close: func() error {
 		cancel()
 		<-prefetched
-		return own.close()
+		return m.stack.release()
 	}}, nil
 }
 

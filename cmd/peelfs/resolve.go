@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -244,13 +245,23 @@ func (s *session) stack(img *fetch.Image) (*stack, error) {
 		layer := store.Layer(layers.Source{
 			Digest: l.Descriptor.Digest, Alias: l.Alias, DiffID: l.DiffID,
 			MediaType: l.Descriptor.MediaType, Annotations: l.Descriptor.Annotations, Blob: l.Blob,
-			Ztoc: l.Ztoc, Table: l.Table, OnlyZtoc: l.OnlyZtoc,
+			Ztoc: l.Ztoc, Table: l.Table, OnlyZtoc: l.OnlyZtoc, ZtocIndex: l.ZtocIndex,
 		})
 		out.layers = append(out.layers, layer)
 		parts = append(parts, layer)
 	}
 	out.view = view.New(parts, view.Options{Symlinks: s.symlinks})
 	return out, nil
+}
+
+// release gives the layers back to the store, which closes those that no other stack
+// has. Those that are not released are closed with the session.
+func (st *stack) release() error {
+	var errs []error
+	for _, l := range st.layers {
+		errs = append(errs, l.Release())
+	}
+	return errors.Join(errs...)
 }
 
 // openView resolves a REF and stacks its layers.

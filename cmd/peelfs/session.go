@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -28,6 +29,7 @@ type session struct {
 	client  *fetch.Client
 	quick   *fetch.Client // gives up soon: to ask where there is an answer to fall back on
 	tags    *tagstore.Store
+	opening sync.Mutex    // held while store is opened
 	store   *layers.Store // nil until layers is called
 	access  []string      // how registries are asked, and as whom
 }
@@ -118,8 +120,10 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 	return &session{choices: choices, access: access(&f.registryFlags, a.env), console: a.console, log: a.log, dir: dir, client: client, quick: quick, tags: tags}, nil
 }
 
-// layers opens the layer store.
+// layers opens the layer store, at the first call. It may be called concurrently.
 func (s *session) layers() (*layers.Store, error) {
+	s.opening.Lock()
+	defer s.opening.Unlock()
 	if s.store != nil {
 		return s.store, nil
 	}

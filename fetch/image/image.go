@@ -44,6 +44,9 @@ type Layer struct {
 	// OnlyZtoc gets the digest of the one ztoc that may be believed about the
 	// layer, "" if none may; it is nil if all may.
 	OnlyZtoc func(ctx context.Context) (digest.Digest, error)
+
+	// ZtocIndex is the digest of the SOCI index by which OnlyZtoc answers, if any.
+	ZtocIndex digest.Digest
 }
 
 // Image is a manifest and its configuration: all that is read eagerly.

@@ -77,6 +77,19 @@ func (c *Memcache) put(k memkey, b []byte) {
 	}
 }
 
+// forget drops the spans of a layer.
+func (c *Memcache) forget(l *Layer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k, e := range c.mu.byKey {
+		if k.of == l {
+			c.mu.order.Remove(e)
+			delete(c.mu.byKey, k)
+			c.mu.size -= len(e.Value.(*memspan).bytes)
+		}
+	}
+}
+
 // get returns the bytes of a span, not to be changed, or nil.
 func (c *Memcache) get(k memkey) []byte {
 	c.mu.Lock()

@@ -103,6 +103,12 @@ func New(f *cachedir.Files, h Host) *Layer {
 	return l
 }
 
+// Close closes the layer's files and gives back its memory. Nobody may use it.
+func (l *Layer) Close() error {
+	l.host.Memory.forget(l)
+	return l.Files.Close()
+}
+
 // RoomDue reports, to one caller, that it is time to look whether the layer can be
 // kept after all.
 func (l *Layer) RoomDue() bool {
