@@ -13,8 +13,8 @@ import (
 	"github.com/peelfs/peelfs/layers/spanfile"
 )
 
-// The layout of the cache, below its directory. What a layer's data and presence
-// are called is spanfile's to say; manifests and tags have owners of their own.
+// The layout of the cache, below its directory. Package spanfile names the files of a
+// layer's data; manifests and tags are files of other packages.
 const (
 	LayersDir  = "layers"     // layers/ALG/HEX is the directory of a layer
 	AliasesDir = "aliases"    // what layers without a digest turned out to have, by the SHA-256 of their alias
