@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -113,9 +111,9 @@ func (f *presentation) present(ctx context.Context, st *stack, links view.Symlin
 	}
 	var parts []view.Layer
 	if len(f.extraDirs) > 0 {
-		dirs, err := newExtraDirs(f.extraDirs)
+		dirs, err := view.EmptyDirs(expandUsual(f.extraDirs))
 		if err != nil {
-			return out, err
+			return out, fmt.Errorf("--extra-dirs: %w", err)
 		}
 		parts, out.extra = append(parts, dirs), 1
 	}
@@ -150,50 +148,10 @@ func subtree(ctx context.Context, parts []view.Layer, path string) (view.Subtree
 	return view.Subtree{Path: v.Path(a.Ino), Ino: a.Ino}, nil
 }
 
-// extraDirs is a layer of empty directories. It lies below the others, so that
-// whatever an image has in their place is what shows, and no layer is asked for
-// before it is needed.
-type extraDirs struct{ idx *index.Index }
-
-func newExtraDirs(dirs []string) (*extraDirs, error) {
-	b := index.NewBuilder()
+// expandUsual puts the directories of container runtimes in the place of "usual".
+func expandUsual(dirs []string) []string {
 	if i := slices.Index(dirs, "usual"); i >= 0 {
-		dirs = slices.Replace(slices.Clone(dirs), i, i+1, strings.Split(runtimeDirs, ",")...)
+		return slices.Replace(slices.Clone(dirs), i, i+1, strings.Split(runtimeDirs, ",")...)
 	}
-	for _, dir := range dirs {
-		name := strings.Trim(path.Clean("/"+dir), "/")
-		if name == "" {
-			continue
-		}
-		if strings.Contains("/"+name, "/.wh.") {
-			return nil, errkind.New(errkind.Invalid, "--extra-dirs: %s is a marker's name", dir)
-		}
-		mode := uint32(0o755)
-		switch name {
-		case "tmp", "var/tmp", "dev/shm":
-			mode = 0o1777
-		case "proc", "sys":
-			mode = 0o555
-		}
-		if err := b.Add(index.Record{Name: name + "/", Kind: index.Dir, Mode: mode}); err != nil {
-			return nil, errkind.New(errkind.Invalid, "--extra-dirs: %w", err)
-		}
-	}
-	if n, sample := b.Refused(); n > 0 {
-		return nil, errkind.New(errkind.Invalid, "--extra-dirs: %s cannot be", strings.Join(sample, ", "))
-	}
-	var buf bytes.Buffer
-	if err := b.Write(&buf, index.Header{}, nil, nil); err != nil {
-		return nil, err
-	}
-	idx, err := index.OpenBytes(buf.Bytes())
-	return &extraDirs{idx}, err
-}
-
-// Index implements view.Layer.
-func (d *extraDirs) Index(context.Context) (*index.Index, error) { return d.idx, nil }
-
-// ReadAt implements view.Layer. There is nothing to read.
-func (d *extraDirs) ReadAt(context.Context, uint32, []byte, int64) (int, error) {
-	return 0, errkind.New(errkind.Internal, "an empty directory was read as a file")
+	return dirs
 }
