@@ -7,8 +7,10 @@ SHELL := bash
 .DEFAULT_GOAL := help
 
 GO       ?= go
-VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w -X main.version=$(VERSION)
+# The last tag, and what came after it; before there is one, the first version.
+VERSION  := $(shell v=$$(git describe --tags --match 'v*' --dirty 2>/dev/null) || v=v0.1.0; echo $$v)
+DATE     := $(shell git log -1 --format=%cs 2>/dev/null)
+LDFLAGS  := -s -w -X main.version=$(VERSION) -X main.date=$(DATE)
 PKGS     ?= ./...
 FUZZTIME ?= 30s
 SOAKTIME ?= 5m

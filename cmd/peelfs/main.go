@@ -9,8 +9,8 @@ package main
 
 import "os"
 
-// version is stamped by the Makefile.
-var version = "dev"
+// version and date, that of the last change, are stamped by the Makefile.
+var version, date = "dev", ""
 
 func main() { os.Exit(program(os.Args)) }
 

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,7 +54,7 @@ type page struct{ strings.Builder }
 
 func newPage(name, section, about string) *page {
 	p := &page{}
-	fmt.Fprintf(p, ".TH %s %s\n", roff(strings.ToUpper(name)), section)
+	fmt.Fprintf(p, ".TH %s %s %q %q \"peelfs manual\"\n", roff(strings.ToUpper(name)), section, date, "peelfs "+version)
 	p.section("NAME")
 	p.text(name + " - " + about)
 	return p
@@ -132,10 +134,28 @@ func rootPage(root *cobra.Command) string {
 	}
 	p.flags("FLAGS OF ALL COMMANDS", root.PersistentFlags())
 	p.flags("FLAGS OF COMMANDS THAT ASK A REGISTRY", commonFlags().Flags())
+	p.surroundings(nil)
+	p.section("EXAMPLES")
+	p.verbatim(root.Example)
+	p.section("SEE ALSO")
+	p.text("mount.peelfs(8), fusermount3(1), systemd.mount(5)")
+	return p.String()
+}
+
+// surroundings are the sections about what all commands have in common. codes tells
+// of exit codes that mean something else here.
+func (p *page) surroundings(codes map[int]string) {
 	p.section("EXIT STATUS")
-	p.item("0", "done")
+	if codes[0] == "" {
+		p.item("0", "done")
+	}
+	for _, code := range slices.Sorted(maps.Keys(codes)) {
+		p.item(fmt.Sprint(code), codes[code])
+	}
 	for kind := errkind.Internal; kind <= errkind.Canceled; kind++ {
-		p.item(fmt.Sprint(kind.ExitCode()), kind.String())
+		if codes[kind.ExitCode()] == "" {
+			p.item(fmt.Sprint(kind.ExitCode()), kind.String())
+		}
 	}
 	p.section("ENVIRONMENT")
 	p.item("PEELFS_CACHE", "the cache; else $XDG_CACHE_HOME/peelfs, ~/.cache/peelfs, or /var/cache/peelfs for root")
@@ -143,13 +163,12 @@ func rootPage(root *cobra.Command) string {
 	p.item("NO_COLOR, CLICOLOR_FORCE", "no colours; colours even without a terminal")
 	p.item("HTTP_PROXY, HTTPS_PROXY, NO_PROXY", "as everywhere")
 	p.item("DOCKER_CONFIG, REGISTRY_AUTH_FILE", "where credentials are, as for docker and podman")
+	p.item("LC_ALL, LC_CTYPE, LANG", "whether patterns of find are about characters or bytes")
 	p.section("FILES")
+	p.item("~/.cache/peelfs", "the cache; /var/cache/peelfs for root")
+	p.item("$XDG_RUNTIME_DIR/peelfs", "records of what is mounted; /run/peelfs for root")
+	p.item("~/.docker/config.json, $XDG_RUNTIME_DIR/containers/auth.json", "credentials, as docker and podman write them")
 	p.item("DIR/.peelfs/", "in every mount, found by its name and never listed: manifest.json, config.json, history.json, status.json, layers/N/")
-	p.section("EXAMPLES")
-	p.verbatim(root.Example)
-	p.section("SEE ALSO")
-	p.text("mount.peelfs(8), fusermount3(1), systemd.mount(5)")
-	return p.String()
 }
 
 func commandPage(cmd *cobra.Command) string {
@@ -167,9 +186,15 @@ func commandPage(cmd *cobra.Command) string {
 		p.section("EXAMPLES")
 		p.verbatim(cmd.Example)
 	}
+	p.surroundings(exitCodes[cmd.Name()])
 	p.section("SEE ALSO")
-	p.text("peelfs(1) for the flags of all commands, exit codes and the environment")
+	p.text("peelfs(1) for the flags of all commands")
 	return p.String()
+}
+
+// exitCodes are those of commands that have others than all.
+var exitCodes = map[string]map[int]string{
+	"diff": {0: "the same", exitDiffers: "different", exitTrouble: "invalid, or internal"},
 }
 
 func helperPage() string {
@@ -190,6 +215,11 @@ variable of the environment.`)
 	p.item("-n", "for mount(8); means nothing")
 	p.item("-v", "say more")
 	p.item("-N NAMESPACE", "mount in this mount namespace: a path, or the id of a process in it")
+	p.section("ENVIRONMENT")
+	p.item("PATH, HOME", "mount(8) may clear them: name the cache by an option, as cache_dir=DIR, and other variables by env.NAME=VALUE")
+	p.section("FILES")
+	p.item("/sbin/mount.peelfs, /sbin/mount.fuse.peelfs", "links to peelfs")
+	p.item("/etc/fstab", "where mounts may be written down")
 	p.section("EXIT STATUS")
 	for _, e := range []struct {
 		code int
