@@ -39,7 +39,7 @@ func TestSplitRefPath(t *testing.T) {
 			t.Errorf("%s: %q, %q, %v", c.in, ref, path, ok)
 		}
 	}
-	for _, whole := range []string{"debian", "debian:bookworm", "docker://debian", "oci:/abs/dir", "oci:/abs/dir:tag", "oci:dir", "localhost:5000/x"} {
+	for _, whole := range []string{"debian", "debian:bookworm", "docker://debian", "oci:/abs/dir", "oci:/abs/dir:tag", "oci:dir", "localhost:5000/x", "dir:/x", "containers-storage:a:/x"} {
 		if ref, path, ok := splitRefPath(whole); ok || ref != whole {
 			t.Errorf("%s: %q, %q", whole, ref, path)
 		}

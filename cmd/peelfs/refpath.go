@@ -17,6 +17,9 @@ import (
 //
 // Without a PATH, ok is false and ref is all of it.
 func splitRefPath(s string) (ref, path string, ok bool) {
+	if imagename.Foreign(s) != nil {
+		return s, "", false // dir:/x is no path of an image called dir
+	}
 	t, rest := imagename.Cut(s)
 	transport := strings.TrimSuffix(s, rest)
 	before := 0
@@ -39,6 +42,9 @@ func splitRefPath(s string) (ref, path string, ok bool) {
 // refAndPath is splitRefPath for commands that need a path.
 func refAndPath(s string) (ref, path string, err error) {
 	ref, path, ok := splitRefPath(s)
+	if err := imagename.Foreign(s); err != nil {
+		return "", "", err
+	}
 	if !ok {
 		return "", "", errkind.WithHint(errkind.New(errkind.Invalid, "%q has no path", s),
 			"write REF:/PATH, as in debian:bookworm:/etc/os-release")

@@ -31,7 +31,7 @@ func TestSilentAnswerHasARival(t *testing.T) {
 	}
 }
 
-// What changes something is sent once, however long it takes.
+// A request that changes something is sent once, however long it takes.
 func TestWhatHasARival(t *testing.T) {
 	for _, c := range []struct {
 		method string

@@ -144,7 +144,7 @@ func TestSchemes(t *testing.T) {
 	}
 }
 
-// What listens on loopback is asked whether it speaks TLS: after a failure, or at
+// A server on loopback is asked whether it speaks TLS: after a failure, or at
 // once where the user has an authority for it.
 func TestTLSOfLoopback(t *testing.T) {
 	secure := httptest.NewTLSServer(http.NotFoundHandler())

@@ -38,7 +38,7 @@ var Transports = []Transport{
 }
 
 // foreign are the transports of other tools, which are not read here.
-var foreign = []string{"dir", "containers-storage", "ostree", "sif", "tarball", "docker-tar", "atomic", "containerd", "http", "https"}
+var foreign = []string{"dir", "containers-storage", "ostree", "sif", "tarball", "docker-tar", "http", "https"}
 
 // prefix is how a reference of the transport begins.
 func (t Transport) prefix() string {

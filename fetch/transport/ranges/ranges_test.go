@@ -216,7 +216,7 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// Whoever stops reading leaves nothing behind, also when all connections are silent.
+// A reader that stops leaves nothing behind, also when all connections are silent.
 func TestCancellationEndsTheRace(t *testing.T) {
 	s := &script{data: make([]byte, 100), steps: []step{{n: 10}, {}, {}}}
 	ctx, cancel := context.WithCancel(t.Context())

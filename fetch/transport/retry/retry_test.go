@@ -40,7 +40,7 @@ func TestBudgetCountsAttempts(t *testing.T) {
 	}
 }
 
-// What will not pass is not repeated, and what will is as often as the policy says.
+// A failure that will not pass is not repeated, others as often as the policy says.
 func TestWhatIsRepeated(t *testing.T) {
 	overload := errkind.New(errkind.Unavailable, "busy")
 	refused := errkind.Wrap(errkind.Unavailable, syscall.ECONNREFUSED)
