@@ -26,7 +26,8 @@ func TestVersionFlag(t *testing.T) {
 	}
 }
 
-// What is typed wrong is an error, of kind Invalid, in our words, with a hint.
+// A command line that is typed wrong is an error of kind Invalid, in our words and
+// with a hint.
 func TestWrongCommandLines(t *testing.T) {
 	d := newDesk(t)
 	for _, c := range []struct{ line, text, hint string }{

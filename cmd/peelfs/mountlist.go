@@ -37,8 +37,8 @@ const (
 	unknown                     // its process cannot be looked at: it runs in another container, perhaps
 )
 
-// all lists the mounts that are served. What processes left that are gone is
-// cleared, and the list goes on.
+// all lists the mounts that are served. Mounts and records of processes that
+// are gone are cleared on the way; one that cannot be cleared does not end the list.
 func (l *mountList) all(ctx context.Context) ([]listedMount, error) {
 	kernel, err := fusefs.List()
 	if err != nil {

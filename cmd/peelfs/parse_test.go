@@ -152,7 +152,7 @@ func TestShorten(t *testing.T) {
 	}
 }
 
-// What net/http has to say of servers goes to the log and not to the terminal.
+// Complaints of net/http about servers go to the log and not to the terminal.
 func TestNoLinesOfLibraries(t *testing.T) {
 	var raw, errs bytes.Buffer
 	was := log.Writer()

@@ -101,9 +101,10 @@ func pull(ctx context.Context, c *output.Console, s *session, arg string, paths 
 	return err
 }
 
-// pullKey names a pull for those who come while it runs. Only who asks for the same,
-// of the same servers in the same way and as the same user, may share what comes of
-// it: a refusal of one's password is not that of another's. Secrets are only summed.
+// pullKey names a pull for the commands that start while it runs. Two commands share
+// its result only if they ask for the same of the same servers, in the same way and as
+// the same user: one's password may be refused where another's is not. Of secrets only
+// a checksum is part of the key.
 func pullKey(s *session, name string, paths []string) string {
 	sum := sha256.New()
 	for _, part := range append(s.access, paths...) {

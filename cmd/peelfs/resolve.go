@@ -61,8 +61,9 @@ func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Polic
 	return from, err
 }
 
-// reference reads a REF. What is an image's id here, and no image's name, means
-// that image, pinned; so does a name that was given here, with a digest that it has.
+// reference reads a REF. The id of an image that is known here, if no image has it for
+// a name, becomes a reference pinned to that image's digest; so does a name that was
+// given here and is written with the digest that it has.
 func (s *session) reference(arg string) (fetch.Reference, error) {
 	ref, err := fetch.ParseReference(arg)
 	m, lookupErr := s.lookup(arg)

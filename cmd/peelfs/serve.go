@@ -92,8 +92,8 @@ func serveWith(ctx context.Context, a *app, f *mountFlags, r mountRequest, start
 }
 
 // chooseDirectory checks the mountpoint, before anything is asked of a
-// registry, and makes it if the user named none. What a killed process left
-// there is cleared.
+// registry, and makes it if the user named none. A mount that a
+// killed process left there is cleared.
 func (m *mounted) chooseDirectory() error {
 	if err := clearStale(m.table, m.r.dir); err != nil {
 		return err
@@ -115,7 +115,8 @@ func (m *mounted) chooseDirectory() error {
 	return nil
 }
 
-// start resolves the image, mounts it, records the mount and tells who waits.
+// start resolves the image, mounts it, records the mount and tells the process that
+// waits.
 func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 	img, err := m.s.resolve(ctx, m.r.ref)
 	if err != nil {
@@ -131,8 +132,8 @@ func (m *mounted) start(ctx context.Context) (*fusefs.Server, error) {
 	return m.mount(func() (*fusefs.Server, error) { return fusefs.Mount(m.r.dir, m.stack.view, m.options(img)) })
 }
 
-// mount mounts, records it and tells who waits. It returns nil if that was only to
-// be tried.
+// mount mounts, records it and tells the process that waits. It returns nil if that
+// was only to be tried.
 func (m *mounted) mount(mount func() (*fusefs.Server, error)) (*fusefs.Server, error) {
 	if m.flags.presentation.fake {
 		return nil, m.ready()
@@ -156,7 +157,7 @@ func (m *mounted) mount(mount func() (*fusefs.Server, error)) (*fusefs.Server, e
 	return server, nil
 }
 
-// ready tells whoever started this process that the mount answers.
+// ready tells the process that started this one that the mount answers.
 func (m *mounted) ready() error {
 	if m.app.daemon != nil {
 		return m.app.daemon.detach(m.r.dir)
@@ -274,8 +275,9 @@ func (m *mounted) status() ([]byte, error) {
 }
 
 // serve waits until the mount is gone. The first signal unmounts it; if it is in
-// use, the second one takes it away by force. Who sends SIGTERM will not ask
-// twice politely, and a terminal that is gone cannot.
+// use, the second one takes it away by force. SIGTERM and SIGHUP do so at once: a
+// service manager follows SIGTERM with SIGKILL, and a terminal that is gone sends
+// nothing more.
 func (m *mounted) serve(ctx context.Context, server *fusefs.Server) error {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	prefetched := m.prefetch(ctx)

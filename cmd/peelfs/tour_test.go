@@ -42,7 +42,7 @@ func TestTour(t *testing.T) {
 	samePage(t, got, have)
 }
 
-// What needs no mount needs no /dev/fuse either: it is not there in this tour.
+// Commands that need no mount need no /dev/fuse either: it is not there in this tour.
 func TestTourWithoutFUSE(t *testing.T) {
 	const hide = `set -e; d=$(mktemp -d); mount -t tmpfs none $d; for n in null zero urandom; do touch $d/$n; mount --bind /dev/$n $d/$n; done
 mount --rbind $d /dev; test ! -e /dev/fuse; exec sh -c "$0"`
@@ -104,8 +104,8 @@ func walkTour(t *testing.T, page string, mounts bool, shell []string) string {
 	})
 }
 
-// home is what the page calls the directory in which its commands run. What is
-// as wide as paths are must come out the same, so that one is just as long.
+// home is what the page calls the directory in which its commands run. Tables are
+// as wide as the paths in them, so the real directory's name is just as long.
 const home = "/home/you/containers"
 
 func tourPlace(t *testing.T) string {

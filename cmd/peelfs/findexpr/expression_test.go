@@ -306,7 +306,7 @@ func TestFormatsAgainstFind(t *testing.T) {
 	}
 }
 
-// What has no end or no sense is an error, never a panic.
+// Expressions without an end or a sense are errors, never panics.
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"-name a", "( -name a -o -type f ) , ! -empty", "-printf %10p\\n%T@", "-regex .*\\(a\\|b\\)", "-perm /u+s -size +1k"} {
 		f.Add(s)

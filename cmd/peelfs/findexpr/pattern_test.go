@@ -82,7 +82,7 @@ func TestCharactersOrBytes(t *testing.T) {
 	}
 }
 
-// What a star stands for is found without trying every way to part the text.
+// The text that a star stands for is found without trying every way to part it.
 func TestManyStars(t *testing.T) {
 	p := compile(strings.Repeat("*a", 200)+"b", true, false)
 	if p.match(strings.Repeat("a", 20_000)) {

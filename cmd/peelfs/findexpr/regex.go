@@ -24,8 +24,8 @@ var dialects = map[string]dialect{
 	"posix-minimal-basic": {false, false, `\{`, true},
 }
 
-// expression translates a regular expression that must fit a whole path. What
-// needs memory of the text, as \1, is refused.
+// expression translates a regular expression that must fit a whole path.
+// References back into the text, as \1, are refused with an error of kind Invalid.
 func (d dialect) expression(text string, fold bool) (*regexp.Regexp, error) {
 	t := translation{dialect: d, text: text, start: true}
 	for t.i < len(text) {

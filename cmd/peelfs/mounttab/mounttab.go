@@ -1,8 +1,8 @@
 // Package mounttab records what is mounted where, and by which process.
 //
 // The invariant: a record whose process lives is locked by that process, from
-// before the record appears until after it is removed. So whoever can take the
-// lock has a record that its process left behind, be it killed or the machine's
+// before the record appears until after it is removed. So a process that can take
+// the lock has a record that its process left behind, be it killed or the machine's
 // directory older than its last boot; process numbers, which come around again,
 // are never asked.
 //

@@ -68,7 +68,7 @@ func (c *Console) AsJSON() (bool, error) {
 }
 
 // Emit writes a result: v as JSON if that is wanted, else what table writes.
-// That stdout does not take it is told once, at the end.
+// An error of stdout is returned once, after everything was written.
 func (c *Console) Emit(v any, table func(*Screen)) error {
 	inJSON, err := c.AsJSON()
 	if err != nil {

@@ -105,7 +105,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// What a terminal gets of a document is printable, and still the same JSON.
+// A document is printable when it reaches a terminal, and still the same JSON.
 func TestDocumentOnATerminal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.String().Draw(t, "text") + rapid.SampledFrom([]string{"", "\x7f", "\u009b", "\u202e", "\U000e0001"}).Draw(t, "odd")
