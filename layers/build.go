@@ -36,7 +36,7 @@ func (b *builder) digest() digest.Digest {
 	if b.src.Digest != "" {
 		return b.src.Digest
 	}
-	return b.store.Learned(b.src.Alias)
+	return b.store.cache.Learned(b.src.Alias)
 }
 
 // openOrBuild opens the layer from the cache, or makes it: one process at a time.
@@ -64,7 +64,7 @@ func (b *builder) openOrBuild(ctx context.Context) (*cachedir.Files, error) {
 
 // buildNowhere makes the layer d where not even its directory can be made.
 func (b *builder) buildNowhere(ctx context.Context, d digest.Digest, why error) (*cachedir.Files, error) {
-	dir, err := b.store.dirOf(d)
+	dir, err := b.store.cache.LayerDir(d)
 	if err != nil {
 		return nil, err
 	}
@@ -78,13 +78,13 @@ func (b *builder) buildNowhere(ctx context.Context, d digest.Digest, why error) 
 
 // layerDir opens the directory of the layer d to use it.
 func (s *Store) layerDir(ctx context.Context, d digest.Digest) (string, *flock.File, error) {
-	dir, err := s.dirOf(d)
+	dir, err := s.cache.LayerDir(d)
 	if err != nil {
 		return "", nil, err
 	}
 	lock, err := cachedir.Open(ctx, dir, cachedir.Use)
 	if err != nil && ctx.Err() == nil {
-		err = cacheError(s.dir, err)
+		err = s.cache.Unusable(err)
 	}
 	return dir, lock, err
 }
@@ -159,7 +159,7 @@ func (b *builder) look(ctx context.Context, d digest.Digest) (*cachedir.Files, e
 	if b.used.Load() {
 		return nil, nil
 	}
-	dir, err := b.store.dirOf(d)
+	dir, err := b.store.cache.LayerDir(d)
 	if err != nil {
 		return nil, err
 	}
@@ -203,6 +203,19 @@ func (b *builder) serves(dir string, idx *index.Index) (bool, error) {
 	return true, nil
 }
 
+// diffIDProven reports whether the index in dir, with header h, stands for a tar
+// that has the image's diffID. An index that nothing can be compared with yet, as
+// a table of contents has none, is proven when the layer is read whole. An image
+// that names the tar by another algorithm than the index does is believed only if
+// a reading has computed that digest too.
+func (b *builder) diffIDProven(dir string, h index.Header) bool {
+	want := b.src.DiffID
+	if want == "" || h.DiffID == "" || cachedir.Unproven(h) || h.DiffID.Algorithm() == want.Algorithm() {
+		return true
+	}
+	return cachedir.DiffID(dir, want.Algorithm()) == want
+}
+
 // fromCache opens the layer if its index is in the cache; nil if it is not. An
 // index that is damaged or belongs to something else is removed.
 func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, error) {
@@ -228,7 +241,7 @@ func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, erro
 	if !errors.Is(err, index.ErrVersion) {
 		b.store.log.Warn("a cached index is unusable and is made anew", "layer", b.name(), "error", err)
 	}
-	return nil, removeIfThere(path)
+	return nil, cachedir.RemoveIfThere(path)
 }
 
 func (b *builder) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
@@ -242,7 +255,7 @@ func (b *builder) withData(dir string, idx *index.Index, lock *flock.File) (*cac
 	}
 	if err != nil {
 		idx.Close()
-		return nil, cacheError(b.store.dir, err)
+		return nil, b.store.cache.Unusable(err)
 	}
 	return &cachedir.Files{Dir: dir, Index: idx, Data: data, Lock: lock}, nil
 }
@@ -262,11 +275,11 @@ func (b *builder) read(ctx context.Context) (*scanned, error) {
 // buildUnnamed reads a layer whose digest nobody knows and publishes it under the
 // digest that it turns out to have.
 func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
-	turn, err := b.store.aliasLock(b.src.Alias)
+	turn, err := b.store.cache.AliasLock(b.src.Alias)
 	switch {
 	case cachedir.IsFull(err): // others may read it too, for nothing
 	case err != nil:
-		return nil, cacheError(b.store.dir, err)
+		return nil, b.store.cache.Unusable(err)
 	default:
 		defer turn.Close()
 		if err := turn.Lock(ctx, 0, 1); err != nil {
@@ -284,7 +297,7 @@ func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
 	dir, lock, err := b.store.layerDir(ctx, p.blob)
 	if cachedir.IsFull(err) {
 		p.discard()
-		dir, _ = b.store.dirOf(p.blob)
+		dir, _ = b.store.cache.LayerDir(p.blob)
 		return b.inMemory(dir, p, err)
 	}
 	if err != nil {
@@ -309,7 +322,7 @@ func (b *builder) publishOnce(ctx context.Context, dir string, lock *flock.File,
 	if err != nil {
 		return nil, err
 	}
-	if err := b.store.learn(b.src.Alias, p.blob); err != nil {
+	if err := b.store.cache.Learn(b.src.Alias, p.blob); err != nil {
 		b.store.log.Warn("the digest of a layer is not remembered", "layer", b.src.Alias, "digest", p.blob, "error", err)
 	}
 	return a, nil
@@ -321,16 +334,16 @@ func (b *builder) publish(dir string, p *scanned) error {
 	if err != nil {
 		return err
 	}
-	defer tmp.discard()
+	defer tmp.Discard()
 	if p.data != nil {
 		if err := b.store.room.MakeRoom(func() error { return p.adopt(dir) }); err != nil {
 			return cachedir.WriteError(err)
 		}
 	}
-	if err := errors.Join(writeLandmark(dir, p.landmark), writeDiffID(dir, p.diffID)); err != nil {
+	if err := errors.Join(cachedir.WriteLandmark(dir, p.landmark), cachedir.WriteDiffID(dir, p.diffID)); err != nil {
 		return cachedir.WriteError(err)
 	}
-	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+	if err := tmp.Rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
 		return cachedir.WriteError(err)
 	}
 	if n, sample := p.builder.Refused(); n > 0 {

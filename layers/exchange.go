@@ -63,8 +63,8 @@ func (s *Store) ImportIndex(ctx context.Context, data []byte) (d digest.Digest, 
 	if err != nil {
 		return "", false, err
 	}
-	defer tmp.discard()
-	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+	defer tmp.Discard()
+	if err := tmp.Rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
 		return "", false, cachedir.WriteError(err)
 	}
 	return h.BlobDigest, true, nil

@@ -167,7 +167,7 @@ func TestAFullDiskGetsRoomFromIdleLayers(t *testing.T) {
 	must(t, used.Pin(layer(0).Digest))
 	must(t, used.Layer(layer(1)).Fill(t.Context()))
 	data := func(i int) int64 {
-		d, err := used.dirOf(layer(i).Digest)
+		d, err := used.cache.LayerDir(layer(i).Digest)
 		must(t, err)
 		return stat(d).data
 	}

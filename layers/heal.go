@@ -52,7 +52,7 @@ func (l *Layer) heal() {
 	if index {
 		return
 	}
-	if err := removeIfThere(a.IndexPath()); err != nil {
+	if err := cachedir.RemoveIfThere(a.IndexPath()); err != nil {
 		l.store.log.Error("a damaged index stays", "layer", l.build.name(), "error", err)
 	}
 }

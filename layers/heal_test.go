@@ -60,7 +60,7 @@ func TestFilesCutUnderAnOpenLayer(t *testing.T) {
 
 func truncate(t *testing.T, s *Store, src Source, file string, cut func(int64) int64) {
 	t.Helper()
-	dir, err := s.dirOf(src.Digest)
+	dir, err := s.cache.LayerDir(src.Digest)
 	must(t, err)
 	path := filepath.Join(dir, file)
 	info, err := os.Stat(path)
@@ -119,7 +119,7 @@ func TestTwoStoresAndACutFile(t *testing.T) {
 			s := openTestStore(t, dir, Options{})
 			one, two := s.Layer(src), openTestStore(t, dir, Options{}).Layer(src)
 			mustHave(t, one, files)
-			layerDir, _ := s.dirOf(src.Digest)
+			layerDir, _ := s.cache.LayerDir(src.Digest)
 			if file == "present.tar" {
 				must(t, os.Remove(filepath.Join(layerDir, file)))
 			} else {

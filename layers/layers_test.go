@@ -372,7 +372,7 @@ func TestDamagedCacheHeals(t *testing.T) {
 			s := openTestStore(t, dir, Options{})
 			src, _ := sourceOf(tar, blob)
 			mustHave(t, s.Layer(src), files)
-			layerDir, _ := s.dirOf(src.Digest)
+			layerDir, _ := s.cache.LayerDir(src.Digest)
 			s.Close()
 			damage(t, layerDir)
 			mustHave(t, openTestStore(t, dir, Options{}).Layer(src), files)
@@ -388,7 +388,7 @@ func TestVerifyFindsAndDropsWrongBytes(t *testing.T) {
 	src, _ := sourceOf(tar, blob)
 	l := s.Layer(src)
 	mustHave(t, l, files)
-	layerDir, _ := s.dirOf(src.Digest)
+	layerDir, _ := s.cache.LayerDir(src.Digest)
 	none := func(p Problem) { t.Errorf("unexpected: %+v", p) }
 	if n, err := s.Verify(t.Context(), none); err != nil || n.Bytes != int64(len(tar)) {
 		t.Fatalf("verified %d of %d bytes, %v", n, len(tar), err)
@@ -493,23 +493,6 @@ func TestPruneLeavesOpenAndPinnedLayers(t *testing.T) {
 	if p, err := s.Prune(PruneOptions{}); err != nil || len(p.Layers) != 1 {
 		t.Fatalf("pruned %+v, %v", p, err)
 	}
-}
-
-func TestTemporaryFilesOfTheDeadAreSwept(t *testing.T) {
-	dir := t.TempDir()
-	s := openTestStore(t, dir, Options{})
-	dead := filepath.Join(dir, "tmp", "new-1")
-	must(t, os.WriteFile(dead, []byte("x"), 0o600))
-	alive, err := newTempFile(filepath.Join(s.dir, "tmp"))
-	must(t, err)
-	openTestStore(t, dir, Options{})
-	if _, err := os.Stat(dead); !os.IsNotExist(err) {
-		t.Error("a dead process's file stays")
-	}
-	if _, err := os.Stat(alive.Name()); err != nil {
-		t.Error("a living process's file is gone")
-	}
-	alive.discard()
 }
 
 func TestServerWithoutRanges(t *testing.T) {

@@ -47,7 +47,7 @@ func TestLookingIsNotUsing(t *testing.T) {
 					must(t, l.Fill(t.Context()))
 				}
 				must(t, s.Close())
-				layerDir, err := s.dirOf(src.Digest)
+				layerDir, err := s.cache.LayerDir(src.Digest)
 				must(t, err)
 				switch state {
 				case "without data":

@@ -36,7 +36,7 @@ type Cached struct {
 func (s *Store) List() []Cached {
 	var all []Cached
 	for _, d := range s.stored() {
-		c := Cached{Digest: digestOf(d.dir), State: Cold, Index: d.index, Data: d.data, Used: d.used, Pinned: pinned(d.dir)}
+		c := Cached{Digest: digestOf(d.dir), State: Cold, Index: d.index, Data: d.data, Used: d.used, Pinned: cachedir.Pinned(d.dir)}
 		c.InUse = !cachedir.Alone(d.dir, func(*flock.File) {})
 		if a, err := cachedir.Look(d.dir); err == nil {
 			tell(a, &c.Status)
@@ -50,7 +50,7 @@ func (s *Store) List() []Cached {
 
 // has reports whether the layer d has an index in the cache.
 func (s *Store) has(d digest.Digest) bool {
-	dir, err := s.dirOf(d)
+	dir, err := s.cache.LayerDir(d)
 	if err != nil {
 		return false
 	}
@@ -58,37 +58,14 @@ func (s *Store) has(d digest.Digest) bool {
 	return err == nil
 }
 
-func digestOf(dir string) digest.Digest {
-	return digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(dir))), filepath.Base(dir))
-}
-
-func pinned(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, cachedir.PinName))
-	return err == nil
-}
-
 // Pin makes Prune leave the layer d alone, Unpin takes that back.
-func (s *Store) Pin(d digest.Digest) error {
-	dir, err := s.dirOf(d)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return cacheError(s.dir, err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, cachedir.PinName), nil, 0o600); err != nil {
-		return cachedir.WriteError(err)
-	}
-	return nil
-}
+func (s *Store) Pin(d digest.Digest) error { return s.cache.Pin(d) }
 
 // Unpin undoes Pin. It does not matter if the layer was not pinned.
-func (s *Store) Unpin(d digest.Digest) error {
-	dir, err := s.dirOf(d)
-	if err != nil {
-		return err
-	}
-	return removeIfThere(filepath.Join(dir, cachedir.PinName))
+func (s *Store) Unpin(d digest.Digest) error { return s.cache.Unpin(d) }
+
+func digestOf(dir string) digest.Digest {
+	return digest.NewDigestFromEncoded(digest.Algorithm(filepath.Base(filepath.Dir(dir))), filepath.Base(dir))
 }
 
 // PruneOptions say what Prune removes.
@@ -111,10 +88,10 @@ type Pruned struct {
 func (s *Store) Prune(opt PruneOptions) (Pruned, error) {
 	var p Pruned
 	var errs []error
-	sweep(filepath.Join(s.dir, cachedir.TempDir))
+	s.cache.Sweep()
 	for _, d := range s.stored() {
 		dg := digestOf(d.dir)
-		if pinned(d.dir) || opt.Keep != nil && opt.Keep(dg) {
+		if cachedir.Pinned(d.dir) || opt.Keep != nil && opt.Keep(dg) {
 			continue
 		}
 		freed, done, err := s.pruneOne(d, opt)
@@ -235,7 +212,7 @@ func (s *Store) removeIndex(ctx context.Context, dir string) (bool, error) {
 	if !errkind.Is(err, errkind.Corrupt) {
 		return false, nil
 	}
-	return true, removeIfThere(filepath.Join(dir, cachedir.IndexName))
+	return true, cachedir.RemoveIfThere(filepath.Join(dir, cachedir.IndexName))
 }
 
 // verifySpan compares span i with its checksum under its lock, and confirms or

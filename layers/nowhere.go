@@ -109,8 +109,8 @@ func (b *builder) rehomeIn(ctx context.Context, dir string, lock *flock.File, a 
 	if err != nil {
 		return nil, err
 	}
-	defer tmp.discard()
-	if err := tmp.rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
+	defer tmp.Discard()
+	if err := tmp.Rename(filepath.Join(dir, cachedir.IndexName)); err != nil {
 		return nil, cachedir.WriteError(err)
 	}
 	fresh, err := b.fromCache(dir, lock)
@@ -121,13 +121,13 @@ func (b *builder) rehomeIn(ctx context.Context, dir string, lock *flock.File, a 
 }
 
 // tempIndex makes a temporary file and has write fill it.
-func (s *Store) tempIndex(write func(io.Writer) error) (tmp *tempFile, err error) {
+func (s *Store) tempIndex(write func(io.Writer) error) (tmp *cachedir.TempFile, err error) {
 	err = s.room.MakeRoom(func() (err error) {
-		if tmp, err = newTempFile(filepath.Join(s.dir, cachedir.TempDir)); err != nil {
-			return cacheError(s.dir, err)
+		if tmp, err = s.cache.TempFile(); err != nil {
+			return s.cache.Unusable(err)
 		}
 		if err = write(tmp); err != nil {
-			tmp.discard()
+			tmp.Discard()
 			return cachedir.WriteError(err)
 		}
 		return nil

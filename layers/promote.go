@@ -45,7 +45,7 @@ func (l *Layer) promote(ctx context.Context, a *opened.Layer) error {
 func (b *builder) proven(ctx context.Context, dir string) (*cachedir.Files, error) {
 	lock, err := cachedir.Open(ctx, dir, cachedir.Use)
 	if err != nil {
-		return nil, cacheError(b.store.dir, err)
+		return nil, b.store.cache.Unusable(err)
 	}
 	a, err := b.fromCache(dir, lock)
 	switch {

@@ -31,7 +31,7 @@ func (j *janitor) dropOne() bool {
 		return false
 	}
 	for _, d := range j.store.stored() {
-		if d.data > 0 && !pinned(d.dir) && j.store.dropIdle(d, 0) > 0 {
+		if d.data > 0 && !cachedir.Pinned(d.dir) && j.store.dropIdle(d, 0) > 0 {
 			j.store.log.Info("the disk is full: data that nobody uses is dropped", "layer", digestOf(d.dir), "bytes", d.data)
 			return true
 		}

@@ -26,15 +26,15 @@ type scanned struct {
 	spans   []index.Span
 	windows []index.Window
 	blob    digest.Digest
-	diffID  digest.Digest // of the tar, by the algorithm that the image uses
-	data    *tempFile     // nil if the data is not kept
+	diffID  digest.Digest      // of the tar, by the algorithm that the image uses
+	data    *cachedir.TempFile // nil if the data is not kept
 
 	landmark int // spans that the layer's maker wants fetched at once
 }
 
 func (p *scanned) discard() {
 	if p.data != nil {
-		p.data.discard()
+		p.data.Discard()
 	}
 }
 
@@ -53,7 +53,7 @@ func (p *scanned) adopt(dir string) error {
 	if err := spanfile.Adopt(dir, layout, p.data.Name(), lock); err != nil {
 		return err
 	}
-	p.data.renamed = true
+	p.data.Moved()
 	return nil
 }
 
@@ -163,7 +163,7 @@ func (b *builder) judge(read *stream.Layer, err error) (again bool, _ error) {
 	return false, nil
 }
 
-func (b *builder) toScanned(read *stream.Layer, data *tempFile) *scanned {
+func (b *builder) toScanned(read *stream.Layer, data *cachedir.TempFile) *scanned {
 	return &scanned{builder: read.Entries, spans: read.Spans, windows: read.Windows,
 		blob: read.Digest, diffID: read.NamedDiffID, data: data,
 		header: index.Header{Source: index.Scan, Space: index.Tar, SpaceSize: read.TarSize, Compression: read.Compression,
@@ -176,19 +176,19 @@ func (b *builder) newData() (*passData, error) {
 	if b.store.opt.IndexOnly {
 		return nil, nil
 	}
-	t, err := newTempFile(filepath.Join(b.store.dir, cachedir.TempDir))
+	t, err := b.store.cache.TempFile()
 	if cachedir.IsFull(err) {
 		return nil, nil // the index alone serves reads
 	}
 	if err != nil {
-		return nil, cacheError(b.store.dir, err)
+		return nil, b.store.cache.Unusable(err)
 	}
 	return &passData{t, stream.NewSparse(t.File, b.store.room)}, nil
 }
 
 // passData is the layer's bytes as a pass writes them. Nil is one that keeps none.
 type passData struct {
-	file   *tempFile
+	file   *cachedir.TempFile
 	sparse *stream.Sparse
 }
 
@@ -201,13 +201,13 @@ func (d *passData) sink() stream.Sink {
 
 func (d *passData) discard() {
 	if d != nil {
-		d.file.discard()
+		d.file.Discard()
 	}
 }
 
 // keep decides whether the bytes of the layer, which was read whole, are kept. If
 // the disk has no room for them, its index alone serves reads.
-func (d *passData) keep(read *stream.Layer) (*tempFile, error) {
+func (d *passData) keep(read *stream.Layer) (*cachedir.TempFile, error) {
 	if d == nil {
 		return nil, nil
 	}
@@ -215,7 +215,7 @@ func (d *passData) keep(read *stream.Layer) (*tempFile, error) {
 	if err == nil {
 		return d.file, nil
 	}
-	d.file.discard()
+	d.file.Discard()
 	if cachedir.IsFull(err) {
 		return nil, nil
 	}

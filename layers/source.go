@@ -83,3 +83,10 @@ func (s Source) size() int64 {
 	}
 	return -1
 }
+
+// contradict reports whether a and b cannot both be digests of the same bytes:
+// they are of one algorithm and differ. Digests of two algorithms say nothing
+// about each other, and neither does "".
+func contradict(a, b digest.Digest) bool {
+	return a != "" && b != "" && a.Algorithm() == b.Algorithm() && a != b
+}

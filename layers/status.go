@@ -1,15 +1,12 @@
 package layers
 
 import (
-	"context"
 	"os"
 
 	"github.com/opencontainers/go-digest"
 
-	"github.com/peelfs/peelfs/internal/mapfault"
 	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
-	"github.com/peelfs/peelfs/layers/opened"
 	"github.com/peelfs/peelfs/layers/stream"
 )
 
@@ -84,7 +81,7 @@ func (l *Layer) describe(st *Status) {
 
 // peek opens the layer as the cache has it, or returns nil.
 func (l *Layer) peek(d digest.Digest) *cachedir.Files {
-	dir, err := l.store.dirOf(d)
+	dir, err := l.store.cache.LayerDir(d)
 	if err != nil {
 		return nil
 	}
@@ -154,37 +151,4 @@ func modeOf(h index.Header, spans int) string {
 		return "seek"
 	}
 	return "stream"
-}
-
-// Fill brings the whole layer into the cache; where that has no room for it the
-// error is of kind LocalFull. One that was only listed by a table
-// is read in one stream, which proves it.
-func (l *Layer) Fill(ctx context.Context) error {
-	l.whole.Store(true)
-	return l.healing(func() error { return l.fill(ctx) })
-}
-
-func (l *Layer) fill(ctx context.Context) error {
-	a, err := l.use(ctx)
-	if err != nil {
-		return err
-	}
-	if h := a.Index.Header(); cachedir.Unproven(h) || h.Source != index.Scan && !a.Data.Complete() {
-		return l.promoting(ctx, a)
-	}
-	if err := a.Fill(ctx); err != nil {
-		return err
-	}
-	return a.Unkept()
-}
-
-// promoting joins, or starts, the one promotion that is under way.
-func (l *Layer) promoting(ctx context.Context, a *opened.Layer) error {
-	f, mine := l.promotion.Join(struct{}{})
-	if mine && !l.crew.Run(ctx, func(ctx context.Context) {
-		f.End(struct{}{}, mapfault.Catch(func() error { return l.promote(ctx, a) }))
-	}) {
-		f.End(struct{}{}, errClosed())
-	}
-	return l.wait(ctx, f)
 }

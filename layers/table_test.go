@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/index"
 	"github.com/peelfs/peelfs/layers/opened"
 )
@@ -211,7 +212,7 @@ func TestPrefetchBringsWhatLiesInFrontOfTheLandmark(t *testing.T) {
 	if a.Data.Present() != 0 {
 		t.Fatalf("%d spans without a landmark", a.Data.Present())
 	}
-	must(t, writeLandmark(a.Dir, 5))
+	must(t, cachedir.WriteLandmark(a.Dir, 5))
 	must(t, l.Prefetch(t.Context()))
 	for i := range 5 {
 		if !a.Data.Has(i) {

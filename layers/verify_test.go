@@ -25,7 +25,7 @@ func sociLayer(t *testing.T, damage func(t *testing.T, dir string)) (s *Store, l
 		t.Fatal("the layer is not read by its ztoc")
 	}
 	sameContents(t, l, plain, x)
-	layerDir, err := s.dirOf(sources[0].Digest)
+	layerDir, err := s.cache.LayerDir(sources[0].Digest)
 	must(t, err)
 	must(t, s.Close())
 	damage(t, layerDir)
@@ -125,7 +125,7 @@ func TestVerifyLeavesASpanToItsHolder(t *testing.T) {
 	src, _ := sourceOf(tar, gz(tar))
 	l := s.Layer(src)
 	mustHave(t, l, files)
-	dir, _ := s.dirOf(src.Digest)
+	dir, _ := s.cache.LayerDir(src.Digest)
 	evictor, err := cachedir.Look(dir)
 	must(t, err)
 	defer evictor.Close()
@@ -166,7 +166,7 @@ func TestVerifyDoesNotMissWhatIsRemoved(t *testing.T) {
 	s := openTestStore(t, t.TempDir(), Options{})
 	src, _ := sourceOf(tar, gz(tar))
 	mustHave(t, s.Layer(src), files)
-	dir, _ := s.dirOf(src.Digest)
+	dir, _ := s.cache.LayerDir(src.Digest)
 	must(t, os.Remove(filepath.Join(dir, cachedir.IndexName)))
 	var v Verified
 	must(t, s.verifyLayer(t.Context(), dir, &v, func(p Problem) { t.Errorf("false alarm: %+v", p) }))

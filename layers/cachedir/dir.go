@@ -16,10 +16,11 @@ import (
 // The layout of the cache, below its directory. Package spanfile names the files of a
 // layer's data; manifests and tags are files of other packages.
 const (
-	LayersDir  = "layers"     // layers/ALG/HEX is the directory of a layer
-	AliasesDir = "aliases"    // what layers without a digest turned out to have, by the SHA-256 of their alias
-	TempDir    = "tmp"        // files that are being written, locked by their process
-	CleanLock  = "clean.lock" // held by the process that frees room
+	LayersDir       = "layers"     // layers/ALG/HEX is the directory of a layer
+	AliasesDir      = "aliases"    // what layers without a digest turned out to have, by the SHA-256 of their alias
+	TempDir         = "tmp"        // files that are being written, locked by their process
+	aliasLockSuffix = ".lock"      // of the file beside an alias that is locked while its layer is read
+	CleanLock       = "clean.lock" // held by the process that frees room
 
 	// In the directory of a layer.
 	IndexName    = "index"    // appears by rename, verified

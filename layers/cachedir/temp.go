@@ -1,4 +1,4 @@
-package layers
+package cachedir
 
 import (
 	"errors"
@@ -11,14 +11,17 @@ import (
 	"github.com/peelfs/peelfs/internal/flock"
 )
 
-// tempFile is a file of the cache's tmp directory that its process holds locked,
-// so that others can tell it from what a killed process left behind.
-type tempFile struct {
+// TempFile is a file of the cache's tmp directory that its process holds locked,
+// so that others can tell it from files that a killed process left behind. Discard
+// ends its use.
+type TempFile struct {
 	*os.File
 	renamed bool
 }
 
-func newTempFile(dir string) (*tempFile, error) {
+// TempFile makes a temporary file, and the directory for it if somebody removed that.
+func (c *Cache) TempFile() (*TempFile, error) {
+	dir := filepath.Join(c.dir, TempDir)
 	for {
 		f, err := os.CreateTemp(dir, "new-*")
 		if errors.Is(err, fs.ErrNotExist) { // somebody removed the cache
@@ -35,31 +38,35 @@ func newTempFile(dir string) (*tempFile, error) {
 			os.Remove(f.Name())
 			return nil, err
 		} else if ok && linked(f) {
-			return &tempFile{File: f}, nil
+			return &TempFile{File: f}, nil
 		}
 		f.Close() // a sweeper was faster than the lock
 	}
 }
 
-// rename moves the file to path, where it stays.
-func (t *tempFile) rename(path string) error {
+// Rename moves the file to path, where it stays.
+func (t *TempFile) Rename(path string) error {
 	if err := os.Rename(t.Name(), path); err != nil {
 		return err
 	}
-	t.renamed = true
+	t.Moved()
 	return nil
 }
 
-// discard closes the file, and removes it unless it was renamed.
-func (t *tempFile) discard() {
+// Moved notes that somebody else gave the file the name that it keeps.
+func (t *TempFile) Moved() { t.renamed = true }
+
+// Discard closes the file, and removes it unless it was renamed.
+func (t *TempFile) Discard() {
 	if !t.renamed {
 		os.Remove(t.Name())
 	}
 	t.Close()
 }
 
-// sweep removes the temporary files of processes that are gone.
-func sweep(dir string) {
+// Sweep removes the temporary files of processes that are gone.
+func (c *Cache) Sweep() {
+	dir := filepath.Join(c.dir, TempDir)
 	names, err := os.ReadDir(dir)
 	if err != nil {
 		return
