@@ -316,9 +316,36 @@ func (x *Index) Extents(id uint32) []Extent {
 	}
 	list := make([]Extent, r.data)
 	for i := range list {
-		list[i] = getExtent(x.sec[secExtents][(int(r.x)+i)*extentSize:])
+		list[i] = x.extent(&r, i)
 	}
 	return list
+}
+
+// ExtentsFrom yields those extents of a Sparse file, ascending, that end behind byte off
+// of the file; none for any other entry. It makes no list of them, and finds the
+// first one by halving.
+func (x *Index) ExtentsFrom(id uint32, off int64) iter.Seq[Extent] {
+	return func(yield func(Extent) bool) {
+		r := x.object(id)
+		if r.flags&Sparse == 0 {
+			return
+		}
+		n := int(r.data)
+		first := sort.Search(n, func(i int) bool {
+			e := x.extent(&r, i)
+			return e.Logical+e.Len > off
+		})
+		for i := first; i < n; i++ {
+			if !yield(x.extent(&r, i)) {
+				return
+			}
+		}
+	}
+}
+
+// extent returns number i of the extents of the file r.
+func (x *Index) extent(r *entry, i int) Extent {
+	return getExtent(x.sec[secExtents][(int(r.x)+i)*extentSize:])
 }
 
 // Links are the other names of the Linked entry id, ascending; nil for any

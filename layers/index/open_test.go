@@ -137,6 +137,11 @@ func TestRoundTrip(t *testing.T) {
 	if got := x.Extents(find(t, x, "s")); !slices.Equal(got, []Extent{{0, 4096, 10}, {1 << 20, 4106, 20}}) {
 		t.Errorf("extents %v", got)
 	}
+	for off, want := range map[int64]int{0: 2, 9: 2, 10: 1, 1<<20 + 19: 1, 1<<20 + 20: 0, 1 << 29: 0} {
+		if got := len(slices.Collect(x.ExtentsFrom(find(t, x, "s"), off))); got != want {
+			t.Errorf("%d extents from byte %d, want %d", got, off, want)
+		}
+	}
 	if got := x.Extents(find(t, x, "split")); !slices.Equal(got, []Extent{{0, 522, 10}, {10, 512, 10}, {20, 600, 10}}) {
 		t.Errorf("extents %v", got)
 	}

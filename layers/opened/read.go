@@ -2,6 +2,7 @@ package opened
 
 import (
 	"context"
+	"iter"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
@@ -24,7 +25,7 @@ func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (
 	if e.Flags&index.Sparse == 0 {
 		err = l.readSpace(ctx, p, e.Data+off)
 	} else {
-		err = l.readSparse(ctx, l.Index.Extents(entry), p, off)
+		err = l.readSparse(ctx, l.Index.ExtentsFrom(entry, off), p, off)
 	}
 	if err != nil {
 		return 0, err
@@ -33,14 +34,15 @@ func (l *Layer) ReadAt(ctx context.Context, entry uint32, p []byte, off int64) (
 	return len(p), nil
 }
 
-// readSparse fills p with the part of a sparse file at off.
-func (l *Layer) readSparse(ctx context.Context, extents []index.Extent, p []byte, off int64) error {
+// readSparse fills p with the part of a sparse file at off. extents are those that end
+// behind off, ascending.
+func (l *Layer) readSparse(ctx context.Context, extents iter.Seq[index.Extent], p []byte, off int64) error {
 	clear(p)
 	end := off + int64(len(p))
-	for _, x := range extents {
+	for x := range extents {
 		from, to := max(off, x.Logical), min(end, x.Logical+x.Len)
 		if from >= to {
-			continue
+			break
 		}
 		if err := l.readSpace(ctx, p[from-off:to-off], x.Data+from-x.Logical); err != nil {
 			return err

@@ -2,6 +2,8 @@ package view
 
 import (
 	"context"
+	"iter"
+	"slices"
 
 	"github.com/peelfs/peelfs/internal/errkind"
 	"github.com/peelfs/peelfs/layers/index"
@@ -75,39 +77,37 @@ func (v *View) file(ctx context.Context, ino Ino) (place, int64, error) {
 // false if there is no such byte: off is at the end or beyond, or only a hole
 // follows. They know of the holes that the layer's tar has.
 func (v *View) NextData(ctx context.Context, ino Ino, off int64) (at int64, ok bool, err error) {
-	extents, size, err := v.extents(ctx, ino)
+	extents, size, err := v.extentsFrom(ctx, ino, off)
 	if err != nil || off < 0 || off >= size {
 		return 0, false, err
 	}
-	for _, x := range extents {
-		if off < x.Logical+x.Len {
-			return max(off, x.Logical), true, nil
-		}
+	for x := range extents {
+		return max(off, x.Logical), true, nil
 	}
 	return 0, false, nil
 }
 
 // NextHole is described at NextData.
 func (v *View) NextHole(ctx context.Context, ino Ino, off int64) (at int64, ok bool, err error) {
-	extents, size, err := v.extents(ctx, ino)
+	extents, size, err := v.extentsFrom(ctx, ino, off)
 	if err != nil || off < 0 || off >= size {
 		return 0, false, err
 	}
-	for _, x := range extents {
+	for x := range extents {
 		if off < x.Logical {
 			break
 		}
-		off = max(off, x.Logical+x.Len)
+		off = x.Logical + x.Len
 	}
 	return min(off, size), true, nil
 }
 
-// extents are the stretches of a regular file that are no holes, ascending, and its
-// size. Of a file without holes that is one.
-func (v *View) extents(ctx context.Context, ino Ino) ([]index.Extent, int64, error) {
+// extentsFrom returns the stretches of a regular file that are no holes and end behind
+// off, ascending, and the file's size. A file without holes has one such stretch.
+func (v *View) extentsFrom(ctx context.Context, ino Ino, off int64) (iter.Seq[index.Extent], int64, error) {
 	object, size, err := v.file(ctx, ino)
 	if err != nil || object == nowhere {
-		return nil, size, err
+		return slices.Values[[]index.Extent](nil), size, err
 	}
 	for {
 		x, err := v.index(object.layer)
@@ -118,9 +118,9 @@ func (v *View) extents(ctx context.Context, ino Ino) ([]index.Extent, int64, err
 			return nil, 0, err
 		}
 		if x.Entry(object.entry).Flags&index.Sparse == 0 {
-			return []index.Extent{{Len: size}}, size, nil
+			return slices.Values([]index.Extent{{Len: size}}), size, nil
 		}
-		return x.Extents(object.entry), size, nil
+		return x.ExtentsFrom(object.entry, off), size, nil
 	}
 }
 
