@@ -38,6 +38,7 @@ func TestMain(m *testing.M) {
 //	old-schema VAR             pushes fixture:old, by a manifest of schema 1
 //	odd VAR                    pushes app:loop, app:odd and app:multi as well
 //	push VAR WORD [TAG]        moves app:1, or app:TAG, to an image whose /top says WORD
+//	push-tars VAR NAME TAR...  pushes an image as NAME whose layers are these tars
 //	stop-registry VAR          nobody listens there any more
 //	fail VAR PATH STATUS       answers so from now on
 //	fixture VAR                the fixture's images are there too, as fixture:gzip and so on; and its gzip
@@ -77,7 +78,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"exits": cmdExits, "registry": cmdRegistry, "push": cmdPush, "stop-registry": cmdStop, "fail": cmdFail,
+			"exits": cmdExits, "registry": cmdRegistry, "push": cmdPush, "push-tars": cmdPushTars, "stop-registry": cmdStop, "fail": cmdFail,
 			"fixture": cmdFixture, "forget": cmdForget, "asked": cmdAsked, "mounted": cmdMounted, "kill-mount": cmdKill, "gone": cmdGone,
 			"terminate-mount": cmdTerminate, "start": cmdStart, "signal": cmdSignal, "ended": cmdEnded,
 			"hang": cmdHang, "mend": cmdMend, "wait-for": cmdWaitFor,
@@ -173,6 +174,16 @@ func cmdPush(ts *testscript.TestScript, neg bool, args []string) {
 		tag = args[2]
 	}
 	stateOf(ts).registry(ts, args[0]).Push("app:"+tag, image(args[1]))
+}
+
+func cmdPushTars(ts *testscript.TestScript, neg bool, args []string) {
+	var tars [][]byte
+	for _, name := range args[2:] {
+		data, err := os.ReadFile(ts.MkAbs(name))
+		ts.Check(err)
+		tars = append(tars, data)
+	}
+	stateOf(ts).registry(ts, args[0]).Push(args[1], testregistry.Image{Layers: testregistry.Layers(tars...)})
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {

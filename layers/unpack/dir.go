@@ -281,7 +281,7 @@ func (d *Dir) makeFile(ctx context.Context, parent *folder, name string, o *obje
 		return fmt.Errorf("create: %w", err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	err = o.content(ctx, &holes{f: f})
+	err = o.contentWithHoles(ctx, &holes{f: f})
 	if err == nil {
 		err = f.Truncate(o.Size)
 	}
@@ -291,12 +291,28 @@ func (d *Dir) makeFile(ctx context.Context, parent *folder, name string, o *obje
 	return errors.Join(err, f.Close())
 }
 
-// holes writes a file and leaves out blocks of zeros.
+// contentWithHoles writes a regular file's data to h, which leaves out the holes that
+// the file has in the image, and further blocks of zeros.
+func (o *object) contentWithHoles(ctx context.Context, h *holes) error {
+	for p, err := range o.parts(ctx) {
+		if err != nil {
+			return err
+		}
+		h.off = p.off
+		if err := o.copyPart(ctx, h, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holes writes a file from byte off on and leaves out blocks of zeros.
 type holes struct {
 	f   *os.File
 	off int64
 }
 
+// holeSize is the size of a block that is left out if it is zeros, bytes.
 const holeSize = 64 << 10
 
 func (h *holes) Write(p []byte) (int, error) {

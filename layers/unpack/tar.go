@@ -16,15 +16,16 @@ import (
 
 // Tar writes a tar in the PAX format: names in the order of a walk, owners as
 // numbers, further names of an object as hard links, extended attributes as
-// SCHILY.xattr records. It belongs to one goroutine.
+// SCHILY.xattr records, files with holes as sparse members. It belongs to one goroutine.
 type Tar struct {
 	w      *tar.Writer
+	out    io.Writer // what w writes to; sparse members go there directly
 	losses Losses
 }
 
 // NewTar returns a Tar that writes to w. The caller closes it.
 func NewTar(w io.Writer) *Tar {
-	return &Tar{w: tar.NewWriter(w)}
+	return &Tar{w: tar.NewWriter(w), out: w}
 }
 
 // Add writes from and all that is below it. The top of the tree is called name
@@ -73,7 +74,23 @@ func (t *Tar) put(ctx context.Context, o object) error {
 	if err := t.addXattrs(ctx, h, &o); err != nil {
 		return err
 	}
-	if err := t.write(h); err != nil || o.Kind != index.File {
+	if o.Kind == index.File {
+		return t.putFile(ctx, h, &o)
+	}
+	return t.write(h)
+}
+
+// putFile writes a regular file: as a sparse member if the layer says that it has
+// holes.
+func (t *Tar) putFile(ctx context.Context, h *tar.Header, o *object) error {
+	m, err := o.sparseMap(ctx, maxMap)
+	if err != nil {
+		return err
+	}
+	if m.data < o.Size {
+		return t.putSparse(ctx, h, o, m)
+	}
+	if err := t.write(h); err != nil {
 		return err
 	}
 	return o.content(ctx, t.w)

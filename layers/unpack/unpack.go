@@ -64,24 +64,29 @@ func (o *object) base() string {
 // copyBuffer is how much of a file is read at once, bytes.
 const copyBuffer = 1 << 20
 
-// content writes a regular file's content to w.
+// content writes a regular file's content to w, holes as zeros.
 func (o *object) content(ctx context.Context, w io.Writer) error {
-	buf := make([]byte, min(copyBuffer, o.Size))
-	for off := int64(0); off < o.Size; {
+	return o.copyPart(ctx, w, part{0, o.Size})
+}
+
+// copyPart writes a part of a regular file's content to w.
+func (o *object) copyPart(ctx context.Context, w io.Writer, p part) error {
+	buf := make([]byte, min(copyBuffer, p.end-p.off))
+	for p.off < p.end {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n, err := o.v.ReadAt(ctx, o.Ino, buf, off)
+		n, err := o.v.ReadAt(ctx, o.Ino, buf[:min(int64(len(buf)), p.end-p.off)], p.off)
 		if err != nil {
 			return err
 		}
 		if n == 0 {
-			return errkind.New(errkind.Internal, "%w after %d of %d bytes", io.ErrUnexpectedEOF, off, o.Size)
+			return errkind.New(errkind.Internal, "%w after %d of %d bytes", io.ErrUnexpectedEOF, p.off, o.Size)
 		}
 		if _, err := w.Write(buf[:n]); err != nil {
 			return err
 		}
-		off += int64(n)
+		p.off += int64(n)
 	}
 	return nil
 }
