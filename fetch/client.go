@@ -93,12 +93,26 @@ func NewClient(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	net, err := transport.New(transport.Options{PlainHTTP: cfg.PlainHTTP, HTTPS: cfg.HTTPS, InsecureTLS: cfg.InsecureTLS, CAFile: cfg.CAFile,
-		UserAgent: cfg.UserAgent, IOTimeout: cfg.IOTimeout, Logger: cfg.Logger})
+	find, err := login.NewFinder(login.Options{Creds: cfg.Creds, AuthFile: cfg.AuthFile, Anonymous: cfg.Anonymous, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
-	find, err := login.NewFinder(login.Options{Creds: cfg.Creds, AuthFile: cfg.AuthFile, Anonymous: cfg.Anonymous, Logger: cfg.Logger})
+	return openClient(cfg, find)
+}
+
+// Patient returns another client with the configuration of c, but for how long it
+// waits for servers. The two look credentials up as one, so that what is amiss with
+// those is warned of once. Each is closed by itself.
+func (c *Client) Patient(policy RetryPolicy, ioTimeout time.Duration) (*Client, error) {
+	cfg := c.cfg
+	cfg.Retry, cfg.IOTimeout = policy, ioTimeout
+	return openClient(cfg, c.find)
+}
+
+// openClient makes a Client of a checked configuration.
+func openClient(cfg Config, find *login.Finder) (*Client, error) {
+	net, err := transport.New(transport.Options{PlainHTTP: cfg.PlainHTTP, HTTPS: cfg.HTTPS, InsecureTLS: cfg.InsecureTLS, CAFile: cfg.CAFile,
+		UserAgent: cfg.UserAgent, IOTimeout: cfg.IOTimeout, Logger: cfg.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -108,11 +108,11 @@ func openSession(a *app, f *sessionFlags) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.Retry = fetch.RetryPolicy{Attempts: 2, Budget: quickTime}
-	if config.IOTimeout == 0 || config.IOTimeout > quickTime {
-		config.IOTimeout = quickTime
+	silence := config.IOTimeout
+	if silence == 0 || silence > quickTime {
+		silence = quickTime
 	}
-	quick, err := fetch.NewClient(config)
+	quick, err := client.Patient(fetch.RetryPolicy{Attempts: 2, Budget: quickTime}, silence)
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
