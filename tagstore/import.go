@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/imagename"
 )
 
 // maxImport is the longest file that Import reads, in bytes.
@@ -72,7 +73,7 @@ func (s *Store) importName(ctx context.Context, out *Imported, repo, tag, id, fr
 	if strings.Contains(tag, ":") { // repo@sha256:… entries of docker >= 1.6
 		given = repo + "@" + tag
 	}
-	name, err := Canonical(given)
+	name, err := imagename.Parse(given)
 	image := Image{Platform: "linux/amd64", OldID: id, Resolved: s.now()}
 	if hex, ok := strings.CutPrefix(id, "sha256:"); ok {
 		image.OldID, image.Config, id = "", digest.Digest(id), hex
@@ -86,7 +87,7 @@ func (s *Store) importName(ctx context.Context, out *Imported, repo, tag, id, fr
 		return nil
 	}
 	known := false
-	err = s.update(ctx, name, func(r *Record) error {
+	err = s.update(ctx, name.String(), func(r *Record) error {
 		if known = r.Digest != ""; known {
 			return nil
 		}
@@ -95,9 +96,9 @@ func (s *Store) importName(ctx context.Context, out *Imported, repo, tag, id, fr
 		return nil
 	})
 	if known {
-		out.Known = append(out.Known, name)
+		out.Known = append(out.Known, name.String())
 	} else if err == nil {
-		out.Added = append(out.Added, name)
+		out.Added = append(out.Added, name.String())
 	}
 	return err
 }

@@ -37,9 +37,10 @@ func (e *AmbiguousError) Error() string {
 	return b.String()
 }
 
-// Lookup finds what query means, in this order:
+// Lookup finds what query means. name is query read as a reference, in its canonical
+// form, or "" if it is none. The order is:
 //
-//   - a name, completed as docker does;
+//   - a name;
 //   - name@digest, where the digest is what the name names, or the manifest's or
 //     the configuration's on some platform;
 //   - an id or the beginning of one, at least four hex characters, with or
@@ -48,8 +49,8 @@ func (e *AmbiguousError) Error() string {
 //
 // A prefix that means several images is an *AmbiguousError; several names of one
 // image are one match.
-func (s *Store) Lookup(query string) (Match, error) {
-	if m, err := s.lookupName(query); err == nil || !errkind.Is(err, errkind.NotFound) {
+func (s *Store) Lookup(query, name string) (Match, error) {
+	if m, err := s.lookupName(query, name); err == nil || !errkind.Is(err, errkind.NotFound) {
 		return m, err
 	}
 	if !idPrefix.MatchString(query) {
@@ -113,32 +114,40 @@ func notKnown(query string) error {
 		"list what is known with: peelfs images")
 }
 
-func (s *Store) lookupName(query string) (Match, error) {
-	name, err := Canonical(query)
-	if err != nil {
+func (s *Store) lookupName(query, name string) (Match, error) {
+	if name == "" {
 		return Match{}, notKnown(query)
 	}
 	if r, err := s.Get(name); err == nil || !errkind.Is(err, errkind.NotFound) {
 		return match(r), err
 	}
-	base, d, ok := strings.Cut(name, "@")
-	if !ok || hasTransport(name) {
+	at := strings.LastIndexByte(name, '@')
+	if at < 0 || digest.Digest(name[at+1:]).Validate() != nil {
 		return Match{}, notKnown(query)
 	}
-	return s.byDigest(base, digest.Digest(d))
+	return s.byDigest(name[:at], digest.Digest(name[at+1:]))
 }
 
-// byDigest finds the name@digest whose name is known. Without a tag, any tag of
-// the repository will do.
+// byDigest finds the name@digest whose name is known: the name that has the digest
+// itself, else the one that has it on some platform. Without a tag, any tag of the
+// repository will do. With a tag, the name may be known with the digest alone.
 func (s *Store) byDigest(base string, d digest.Digest) (Match, error) {
 	records, err := s.List()
+	var near []Record
 	for _, r := range records {
-		if r.Name != base && !strings.HasPrefix(r.Name, base+":") {
+		name, ofDigest := strings.CutSuffix(r.Name, "@"+d.String())
+		switch {
+		case ofDigest && strings.HasPrefix(base, name+":"):
+		case r.Name == base || strings.HasPrefix(r.Name, base+":"):
+		default:
 			continue
 		}
 		if r.Digest == d {
 			return match(r), nil
 		}
+		near = append(near, r)
+	}
+	for _, r := range near {
 		for _, i := range r.Images {
 			if i.Manifest == d || i.Config == d {
 				return Match{Record: r, Image: i, Names: []string{r.Name}}, nil

@@ -9,11 +9,21 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/imagename"
 )
 
 // hexDigest is the digest that begins with prefix, zeros behind it.
 func hexDigest(prefix string) digest.Digest {
 	return digest.Digest("sha256:" + prefix + strings.Repeat("0", 64-len(prefix)))
+}
+
+// canonical is a query as a canonical name, "" if it is no name.
+func canonical(query string) string {
+	n, err := imagename.Parse(query)
+	if err != nil {
+		return ""
+	}
+	return n.String()
 }
 
 func lookupStore(t *testing.T) *Store {
@@ -29,6 +39,10 @@ func lookupStore(t *testing.T) *Store {
 	put("docker.io/library/two:latest", "bbbb2", "bbbb2", "cccc2")
 	put("docker.io/library/beef:latest", "dddd1", "dddd1", "eeee1")
 	put("docker.io/library/other:latest", "beef", "beef", "eeee2")
+	put("docker.io/library/both:1", "f1", "f2", "f3")
+	put("docker.io/library/both:2", "f2", "f2", "f3")
+	put("docker.io/library/only:3", "f5", "f4", "f6")
+	put("docker.io/library/only@"+hexDigest("f4").String(), "f4", "f4", "f6")
 	return s
 }
 
@@ -44,6 +58,8 @@ func TestLookup(t *testing.T) {
 		{"one@" + hexDigest("aaaa1").String(), "one:latest", false},
 		{"one@" + hexDigest("bbbb1").String(), "one:latest", false},
 		{"alias:1@" + hexDigest("cccc1").String(), "alias:1", false},
+		{"both@" + hexDigest("f2").String(), "both:2", false}, // what a name names, before what it has on some platform
+		{"only:3@" + hexDigest("f4").String(), "only@" + hexDigest("f4").String(), false},
 		{"aaaa", "alias:1 one:latest", true},
 		{"bbbb1", "alias:1 one:latest", true},
 		{"sha256:bbbb1", "alias:1 one:latest", true},
@@ -52,7 +68,7 @@ func TestLookup(t *testing.T) {
 		{"beef", "beef:latest", false}, // a name before an id
 		{"beef0", "other:latest", true},
 	} {
-		m, err := s.Lookup(c.query)
+		m, err := s.Lookup(c.query, canonical(c.query))
 		if err != nil {
 			t.Errorf("%s: %v", c.query, err)
 			continue
@@ -80,17 +96,17 @@ func TestLookupOfParts(t *testing.T) {
 		parent: "layer 0 of old.example/a:1", parent[:12]: "layer 0 of old.example/a:1", "1234567890abc": "layer 1 of docker.io/library/new:1",
 		hexDigest("1234567890abc").String(): "layer 1 of docker.io/library/new:1",
 	} {
-		_, err := s.Lookup(query)
+		_, err := s.Lookup(query, canonical(query))
 		if !errkind.Is(err, errkind.Invalid) || !strings.Contains(err.Error(), layer) || !strings.Contains(errkind.Hint(err), "--layers=") {
 			t.Errorf("%s: %v, %q", query, err, errkind.Hint(err))
 		}
 	}
 	for _, query := range []string{parent[:11], "1234567890ab0"} {
-		if _, err := s.Lookup(query); !errkind.Is(err, errkind.NotFound) {
+		if _, err := s.Lookup(query, canonical(query)); !errkind.Is(err, errkind.NotFound) {
 			t.Errorf("%s: %v", query, err)
 		}
 	}
-	if m, err := s.Lookup(strings.Repeat("9", 12)); err != nil || !m.ByID {
+	if m, err := s.Lookup(strings.Repeat("9", 12), canonical(strings.Repeat("9", 12))); err != nil || !m.ByID {
 		t.Errorf("the image itself: %v, %v", m, err)
 	}
 }
@@ -98,13 +114,13 @@ func TestLookupOfParts(t *testing.T) {
 func TestLookupOfUnknown(t *testing.T) {
 	s := lookupStore(t)
 	for _, q := range []string{"three", "aaa", "ffff", "one@" + dg("x").String(), "two@" + hexDigest("aaaa1").String(), "No Name", ""} {
-		_, err := s.Lookup(q)
+		_, err := s.Lookup(q, canonical(q))
 		wantKind(t, err, errkind.NotFound)
 	}
 }
 
 func TestLookupOfAmbiguousPrefix(t *testing.T) {
-	_, err := lookupStore(t).Lookup("bbbb")
+	_, err := lookupStore(t).Lookup("bbbb", canonical("bbbb"))
 	wantKind(t, err, errkind.Invalid)
 	var ambiguous *AmbiguousError
 	if !errors.As(err, &ambiguous) || len(ambiguous.Candidates) != 2 {
@@ -138,12 +154,12 @@ func TestImport(t *testing.T) {
 	if len(out.Added) != 3 || len(out.Known) != 1 || len(out.Rejected) != 3 {
 		t.Fatalf("%+v", out)
 	}
-	m, err := s.Lookup("ubuntu:14.04")
+	m, err := s.Lookup("ubuntu:14.04", canonical("ubuntu:14.04"))
 	must(t, err)
 	if m.Record.Digest != "" || m.Image.OldID[:4] != "5506" || m.Record.Source != "repositories-aufs" {
 		t.Errorf("%+v", m)
 	}
-	if m, err = s.Lookup("0123"); err != nil || m.Names[0] != "host:5000/foo_:v1" {
+	if m, err = s.Lookup("0123", canonical("0123")); err != nil || m.Names[0] != "host:5000/foo_:v1" {
 		t.Errorf("%+v, %v", m, err)
 	}
 	if r, err := s.Get("docker.io/library/ubuntu:latest"); err != nil || r.Digest != dg("index newer") {

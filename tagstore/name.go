@@ -14,23 +14,10 @@ import (
 // maxName is the longest name, in bytes: a path may be part of it.
 const maxName = 4096 + 512
 
-// Canonical completes a name as docker does: docker.io, library/, latest. Names
-// with the word of a local transport in front stay as they are.
-func Canonical(name string) (string, error) {
-	if hasTransport(name) {
-		return name, checkText(name)
-	}
-	_, rest := imagename.Cut(name)
-	n, err := imagename.Parse(rest)
-	if err != nil {
-		return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
-	}
-	return n.String(), nil
-}
-
-// CanonicalStrict is Canonical for names that are being given now: today's
-// grammar only, no digest and no transport.
-func CanonicalStrict(name string) (string, error) {
+// NewName is the canonical form of a name that is being given now: completed as
+// docker does, by today's grammar only, without a digest and in no file. Errors are of
+// kind Invalid.
+func NewName(name string) (string, error) {
 	n, err := imagename.ParseStrict(strings.TrimPrefix(name, "docker://"))
 	if err != nil {
 		return "", errkind.New(errkind.Invalid, "name %q: %w", name, err)
@@ -41,9 +28,6 @@ func CanonicalStrict(name string) (string, error) {
 	}
 	return n.String(), nil
 }
-
-// hasTransport tells names of files and daemons from names of registries.
-func hasTransport(name string) bool { return !imagename.IsRegistry(name) }
 
 func checkText(name string) error {
 	if name == "" {

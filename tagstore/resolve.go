@@ -58,11 +58,11 @@ type Outcome struct {
 	Unsaved     error     // why the store could not be written; the outcome is good all the same
 }
 
-// Resolve finds what a canonical name means, asking src as the policy says, and
-// records it.
-func (s *Store) Resolve(ctx context.Context, name string, p Policy, src Source) (Outcome, error) {
-	known, err := s.Get(name)
-	have := err == nil && known.Digest != ""
+// Resolve finds what the name of known means, asking src as the policy says, and
+// records it. known is the record as Get or Lookup returned it, so that it is read
+// once; of a name without a record, only Name is set.
+func (s *Store) Resolve(ctx context.Context, known Record, p Policy, src Source) (Outcome, error) {
+	name, have := known.Name, known.Digest != ""
 	switch {
 	case p == Never && !have:
 		return Outcome{}, errkind.WithHint(errkind.New(errkind.NotFound, "no image is called %s here, and nobody may be asked", name),

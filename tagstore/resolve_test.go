@@ -79,12 +79,12 @@ func TestPolicies(t *testing.T) {
 			src := &fakeSource{word: "old", have: map[digest.Digest]Found{}}
 			const name = "reg.example/app:1"
 			if c.known {
-				_, err := s.Resolve(t.Context(), name, Auto, src)
+				_, err := s.Resolve(t.Context(), known(s, name), Auto, src)
 				must(t, err)
 			}
 			clock.advance(time.Hour)
 			src.word, src.fail, src.log = "new", c.fail, nil
-			out, err := s.Resolve(t.Context(), name, c.policy, src)
+			out, err := s.Resolve(t.Context(), known(s, name), c.policy, src)
 			got := ""
 			if err != nil {
 				got = errkind.Of(err).String()
@@ -101,11 +101,19 @@ func TestPolicies(t *testing.T) {
 	}
 }
 
+// known is the record of a name as a caller of Resolve has it.
+func known(s *Store, name string) Record {
+	if r, err := s.Get(name); err == nil {
+		return r
+	}
+	return Record{Name: name}
+}
+
 // A name given here means what it was given for, whatever registries have.
 func TestResolveOfAGivenName(t *testing.T) {
 	s, _ := newStore(t)
 	src := &fakeSource{word: "a", have: map[digest.Digest]Found{}}
-	_, err := s.Resolve(t.Context(), "reg.example/app:1", Auto, src)
+	_, err := s.Resolve(t.Context(), known(s, "reg.example/app:1"), Auto, src)
 	must(t, err)
 	r, err := s.Get("reg.example/app:1")
 	must(t, err)
@@ -119,12 +127,12 @@ func TestResolveOfAGivenName(t *testing.T) {
 		}
 	}
 	src.word, src.log = "b", nil
-	out, err := s.Resolve(t.Context(), "reg.example/mine:1", Auto, src)
+	out, err := s.Resolve(t.Context(), known(s, "reg.example/mine:1"), Auto, src)
 	must(t, err)
 	if out.Digest != dg("index a") || strings.Join(src.log, " ") != "fetch" {
 		t.Errorf("%v after %q", out.Digest, src.log)
 	}
-	out, err = s.Resolve(t.Context(), "reg.example/mine:1", Always, src)
+	out, err = s.Resolve(t.Context(), known(s, "reg.example/mine:1"), Always, src)
 	must(t, err)
 	r, err = s.Get("reg.example/mine:1")
 	must(t, err)
@@ -151,7 +159,7 @@ func TestResolveWithoutAStore(t *testing.T) {
 	must(t, os.WriteFile(file, nil, 0o600))
 	s := Open(file, Options{})
 	src := &fakeSource{word: "a", have: map[digest.Digest]Found{}}
-	out, err := s.Resolve(t.Context(), "reg.example/app:1", Auto, src)
+	out, err := s.Resolve(t.Context(), known(s, "reg.example/app:1"), Auto, src)
 	must(t, err)
 	if flags(out) != "unsaved" {
 		t.Errorf("%s", flags(out))

@@ -264,14 +264,14 @@ func registries(s *session) []string {
 }
 
 func (c *checkup) checkImage(ctx context.Context, arg string) []finding {
-	ref, err := c.s.reference(arg)
+	n, err := c.s.reference(arg)
 	if err == nil {
-		_, err = c.s.client.Head(ctx, ref)
+		_, err = c.s.client.Head(ctx, n.ref)
 	}
 	if err != nil {
 		return []finding{broken("image", fmt.Errorf("%s: %w", arg, err))}
 	}
-	return []finding{fine("image", "%s can be had", ref)}
+	return []finding{fine("image", "%s can be had", n.ref)}
 }
 
 // checkDead looks for mounts whose process is gone, in the records and in the

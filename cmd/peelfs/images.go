@@ -10,6 +10,7 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
+	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/tagstore"
 )
 
@@ -71,10 +72,11 @@ func rowsOf(records []tagstore.Record, repo string) []imageRow {
 
 // inRepository compares repositories, or whole names if repo has a tag.
 func inRepository(name, repo string) bool {
-	full, err := tagstore.Canonical(repo)
+	ref, err := fetch.ParseReference(repo)
 	if err != nil {
 		return false
 	}
+	full := ref.String()
 	base, ok := strings.CutSuffix(full, ":latest")
 	if !ok || strings.HasSuffix(repo, ":latest") {
 		return name == full

@@ -34,6 +34,15 @@ These commands make indexes once and bring them to where they are needed.`,
 
 // indexStack resolves a REF in a store that keeps indexes and no data.
 func indexStack(ctx context.Context, s *session, arg string) (*stack, error) {
+	n, err := s.reference(arg)
+	if err != nil {
+		return nil, err
+	}
+	return indexStackOf(ctx, s, n)
+}
+
+// indexStackOf is indexStack for a REF that has been looked up.
+func indexStackOf(ctx context.Context, s *session, n named) (*stack, error) {
 	if s.store == nil {
 		store, err := layers.OpenStore(s.dir, layers.Options{Size: s.limit, IndexOnly: true, Logger: s.log})
 		if err != nil {
@@ -41,7 +50,11 @@ func indexStack(ctx context.Context, s *session, arg string) (*stack, error) {
 		}
 		s.store = store
 	}
-	return s.openView(ctx, arg)
+	img, err := s.resolveNamed(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	return s.stack(img)
 }
 
 // atOnce is how many layers are read at the same time.

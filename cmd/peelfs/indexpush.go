@@ -52,10 +52,11 @@ func pushIndex(ctx context.Context, c *output.Console, s *session, arg string, f
 	if err != nil {
 		return err
 	}
-	ref, err := s.reference(arg)
-	if err == nil {
-		ref, err = s.origin(ref, s.storeName(ref), s.policy)
+	n, err := s.reference(arg)
+	if err != nil {
+		return err
 	}
+	ref, err := n.origin(s.policy)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func pushIndex(ctx context.Context, c *output.Console, s *session, arg string, f
 		return errkind.WithHint(errkind.New(errkind.Unsupported, "%s is not in a registry", ref.Familiar()),
 			"an index is pushed to where the image is; take it elsewhere with: peelfs index export")
 	}
-	st, err := indexStack(ctx, s, arg)
+	st, err := indexStackOf(ctx, s, n)
 	if err != nil {
 		return err
 	}

@@ -93,12 +93,8 @@ func (s *imageLibrary) known() ([]string, time.Time, error) {
 
 // Known implements fusefs.Library.
 func (s *imageLibrary) Known(image string) bool {
-	ref, err := fetch.ParseReference(image)
-	if err != nil {
-		return false
-	}
-	r, err := s.tags.Get(s.storeName(ref))
-	return err == nil && r.Digest != ""
+	n, err := s.reference(image)
+	return err == nil && n.record.Digest != ""
 }
 
 // Resolve implements fusefs.Library.
@@ -135,13 +131,13 @@ func (s *imageLibrary) Open(ctx context.Context, image, id string) (*fusefs.Open
 
 // pinned is the image that a name had when it was resolved.
 func (m *mounted) pinned(ctx context.Context, image, id string) (*fetch.Image, error) {
-	ref, err := m.s.reference(image)
+	n, err := m.s.reference(image)
 	if err != nil {
 		return nil, err
 	}
-	at := ref
+	ref, at := n.ref, n.ref
 	if ref.Digest() == "" {
-		from, err := m.s.origin(ref, m.s.storeName(ref), m.s.policy)
+		from, err := n.origin(m.s.policy)
 		if err != nil {
 			return nil, err
 		}

@@ -72,15 +72,15 @@ func pullArguments(args []string) (refs []string, paths map[string][]string, err
 }
 
 func pull(ctx context.Context, c *output.Console, s *session, arg string, paths []string, bars string) error {
-	ref, err := s.reference(arg)
+	n, err := s.reference(arg)
 	if err != nil {
 		return err
 	}
-	result := ""
+	ref, result := n.ref, ""
 	waiting := func() { c.Say("%s is being pulled by another process: waiting for it", ref.Familiar()) }
-	key := pullKey(s, s.storeName(ref), paths)
+	key := pullKey(s, n.record.Name, paths)
 	shared, err := s.tags.Once(ctx, key, waiting, func() error {
-		img, err := s.resolve(ctx, arg)
+		img, err := s.resolveNamed(ctx, n)
 		if err != nil {
 			return err
 		}
@@ -91,7 +91,7 @@ func pull(ctx context.Context, c *output.Console, s *session, arg string, paths 
 		return err
 	}
 	if shared { // what the other process recorded
-		r, err := s.tags.Get(s.storeName(ref))
+		r, err := s.tags.Get(n.record.Name)
 		if err != nil {
 			return err
 		}

@@ -11,52 +11,62 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
+	"github.com/peelfs/peelfs/internal/imagename"
 	"github.com/peelfs/peelfs/layers"
 	"github.com/peelfs/peelfs/layers/view"
 	"github.com/peelfs/peelfs/tagstore"
 )
 
+// named is a REF of the command line and what the tag store has of it, read once.
+type named struct {
+	ref    fetch.Reference
+	record tagstore.Record // Name is always set, and all there is of a name that is not known
+}
+
 // resolve finds the image that a REF of the command line means, as --pull says,
 // and tells the user what is worth telling. An id, or the beginning of one, of
 // an image that is known here is a REF too, unless a known name reads the same.
 func (s *session) resolve(ctx context.Context, arg string) (*fetch.Image, error) {
-	ref, err := s.reference(arg)
+	n, err := s.reference(arg)
 	if err != nil {
 		return nil, err
 	}
-	policy, platform := s.policy, s.platform
-	name := s.storeName(ref)
-	from, err := s.origin(ref, name, policy)
+	return s.resolveNamed(ctx, n)
+}
+
+// resolveNamed is resolve for a REF that has been looked up.
+func (s *session) resolveNamed(ctx context.Context, n named) (*fetch.Image, error) {
+	policy := s.policy
+	from, err := n.origin(policy)
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case !ref.IsRegistry():
+	case !n.ref.IsRegistry():
 		policy = tagstore.Always // files on this machine are always read
-	case ref.Digest() != "" && ref.Tag() != "" && policy != tagstore.Never:
+	case n.ref.Digest() != "" && n.ref.Tag() != "" && policy != tagstore.Never:
 		policy = tagstore.Missing // what a digest means is not asked, nor when a tag had it
 	}
-	src := &source{session: s, name: name, ref: from, platform: platform}
-	out, err := s.tags.Resolve(ctx, name, policy, src)
+	src := &source{session: s, record: n.record, ref: from, platform: s.platform}
+	out, err := s.tags.Resolve(ctx, n.record, policy, src)
 	if err != nil {
 		return nil, err
 	}
-	s.tell(ref, out)
+	s.tell(n.ref, out)
 	img := *src.image
-	img.Reference = ref // as the user named it, not pinned
+	img.Reference = n.ref // as the user named it, not pinned
 	return &img, nil
 }
 
-// origin is where what ref names is to be fetched from: for a name that was
-// given by "peelfs tag", the name that it was given to.
-func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Policy) (fetch.Reference, error) {
-	r, err := s.tags.Get(name)
-	if err != nil || r.Origin == "" || policy == tagstore.Always && ref.Digest() == "" {
-		return ref, nil
+// origin is where the named image is to be fetched from: for a name that was given by
+// "peelfs tag", the name that it was given to.
+func (n named) origin(policy tagstore.Policy) (fetch.Reference, error) {
+	if n.record.Origin == "" || policy == tagstore.Always && n.ref.Digest() == "" {
+		return n.ref, nil
 	}
-	from, err := fetch.ParseReference(r.Origin)
-	if err == nil && ref.Digest() != "" {
-		from = from.WithDigest(ref.Digest())
+	from, err := fetch.ParseReference(n.record.Origin)
+	if err == nil && n.ref.Digest() != "" {
+		from = from.WithDigest(n.ref.Digest())
 	}
 	return from, err
 }
@@ -64,25 +74,30 @@ func (s *session) origin(ref fetch.Reference, name string, policy tagstore.Polic
 // reference reads a REF. The id of an image that is known here, if no image has it for
 // a name, becomes a reference pinned to that image's digest; so does a name that was
 // given here and is written with the digest that it has.
-func (s *session) reference(arg string) (fetch.Reference, error) {
+func (s *session) reference(arg string) (named, error) {
 	ref, err := fetch.ParseReference(arg)
-	m, lookupErr := s.lookup(arg)
-	given := lookupErr == nil && err == nil && ref.Digest() != "" && ref.Digest() == m.Record.Digest && m.Record.Origin != ""
+	m, lookupErr := s.tags.Lookup(arg, ref.String())
+	given := lookupErr == nil && ref.Digest() != "" && ref.Digest() == m.Record.Digest && m.Record.Origin != ""
 	switch {
 	case lookupErr == nil && m.ByID, given:
-		return known(m)
+		ref, err = known(m)
 	case lookupErr != nil && errkind.Is(lookupErr, errkind.Invalid):
-		return fetch.Reference{}, lookupErr // an ambiguous id
+		return named{}, lookupErr // an ambiguous id
 	}
-	return ref, err
+	if err != nil {
+		return named{}, err
+	}
+	return named{ref, recordOf(ref, m.Record)}, nil
 }
 
-// lookup finds what arg means in the tag store, where files go by their whole paths.
+// lookup finds what arg means in the tag store.
 func (s *session) lookup(arg string) (tagstore.Match, error) {
-	if ref, err := fetch.ParseReference(arg); err == nil && !ref.IsRegistry() {
-		arg = ref.String()
+	ref, err := fetch.ParseReference(arg)
+	m, lookupErr := s.tags.Lookup(arg, ref.String())
+	if lookupErr != nil && err != nil && imagename.Foreign(arg) != nil {
+		return m, err
 	}
-	return s.tags.Lookup(arg)
+	return m, lookupErr
 }
 
 // known is the reference of an image that was found in the store, pinned if the
@@ -95,19 +110,21 @@ func known(m tagstore.Match) (fetch.Reference, error) {
 	return ref.WithDigest(m.Record.Digest), nil
 }
 
-// storeName is the name under which the tag store has ref: a digest beats a tag,
-// unless that very digest is what the tag is known to mean.
-func (s *session) storeName(ref fetch.Reference) string {
-	if ref.Digest() == "" {
-		return ref.String()
-	}
-	if ref.Tag() != "" {
-		tagged := ref.Name() + ":" + ref.Tag()
-		if r, err := s.tags.Get(tagged); err == nil && r.Digest == ref.Digest() {
-			return tagged
+// recordOf is the record under which the tag store has ref, if found is it, or else an
+// empty one with that name. A digest beats a tag, unless that very digest is what the
+// tag is known to mean.
+func recordOf(ref fetch.Reference, found tagstore.Record) tagstore.Record {
+	name := ref.String()
+	if ref.Digest() != "" {
+		name = ref.Name() + "@" + ref.Digest().String()
+		if ref.Tag() != "" && found.Name == ref.Name()+":"+ref.Tag() && found.Digest == ref.Digest() {
+			name = found.Name
 		}
 	}
-	return ref.Name() + "@" + ref.Digest().String()
+	if found.Name == name {
+		return found
+	}
+	return tagstore.Record{Name: name}
 }
 
 // sourceName says where ref is from.
@@ -146,7 +163,7 @@ func familiar(name string) string {
 // keeps the image of the last Fetch.
 type source struct {
 	session  *session
-	name     string // in the tag store
+	record   tagstore.Record // as the tag store has it
 	ref      fetch.Reference
 	platform fetch.Platform
 	image    *fetch.Image
@@ -158,7 +175,7 @@ func (s *source) Head(ctx context.Context) (digest.Digest, error) {
 		return s.ref.Digest(), nil
 	}
 	client := s.session.client
-	if r, err := s.session.tags.Get(s.name); err == nil && r.Digest != "" && s.session.policy == tagstore.Auto {
+	if s.record.Digest != "" && s.session.policy == tagstore.Auto {
 		client = s.session.quick
 	}
 	desc, err := client.Head(ctx, s.ref)
@@ -172,7 +189,7 @@ func (s *source) Fetch(ctx context.Context, d digest.Digest, local bool) (found 
 		ref = ref.Resolved(d)
 	}
 	if local && s.ref.IsRegistry() { // files are read in any case
-		if err := s.session.isLocal(s.name, d, s.platform); err != nil {
+		if err := s.session.isLocal(s.record, d, s.platform); err != nil {
 			return found, err
 		}
 	}
@@ -203,11 +220,7 @@ func describe(img *fetch.Image) tagstore.Image {
 
 // isLocal says, as an error of kind NotFound, that not all blobs that a name's
 // image needs are in the cache: the registry would have to be asked.
-func (s *session) isLocal(name string, d digest.Digest, platform fetch.Platform) error {
-	r, err := s.tags.Get(name)
-	if err != nil {
-		return err
-	}
+func (s *session) isLocal(r tagstore.Record, d digest.Digest, platform fetch.Platform) error {
 	need := []digest.Digest{d}
 	for _, i := range r.Images {
 		if i.Platform == fetch.FormatPlatform(platform) || len(r.Images) == 1 && i.Manifest == d {
@@ -222,7 +235,7 @@ func (s *session) isLocal(name string, d digest.Digest, platform fetch.Platform)
 		return nil
 	}
 	return errkind.WithHint(errkind.New(errkind.NotFound, "%s for %s is not all in the cache, and nobody may be asked",
-		familiar(name), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", familiar(name))
+		familiar(r.Name), fetch.FormatPlatform(platform)), "use --pull=missing, or pull it first with: peelfs pull %s", familiar(r.Name))
 }
 
 // stack is an image's layers, base first, as the layer store has them, and the

@@ -23,7 +23,7 @@ func tagCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name, err := tagstore.CanonicalStrict(args[1])
+			name, err := tagstore.NewName(args[1])
 			if err != nil {
 				return err
 			}
