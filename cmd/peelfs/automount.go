@@ -80,7 +80,8 @@ func automount(ctx context.Context, a *app, f *mountFlags, dir string, idle time
 
 func (m *mounted) describeAutomount(idle time.Duration) {
 	m.record.Reference = automounted
-	m.record.Options = map[string]string{"idle": idle.String()}
+	m.record.Options = m.flags.recorded()
+	m.record.Options["idle"] = idle.String()
 	m.describeProcess()
 }
 

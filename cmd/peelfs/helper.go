@@ -296,7 +296,7 @@ func remount(a *app, h helperCall) error {
 	flags := mountCommand(a).Flags()
 	new(globalFlags).define(a.console, flags)
 	for _, o := range h.options {
-		if o.name == "remount" {
+		if o.name == "remount" || kernelShows[o.name] {
 			continue
 		}
 		flag, err := mountFlag(flags, o)
@@ -317,6 +317,10 @@ func remount(a *app, h helperCall) error {
 	}
 	return nil
 }
+
+// kernelShows are options that the kernel has in its list of mounts, from where
+// mount(8) adds them to a remount. peelfs has no flags for them.
+var kernelShows = map[string]bool{"user_id": true, "group_id": true, "rootmode": true, "max_read": true, "blksize": true, "fd": true}
 
 // recordKey is what a flag is called in the record of a mount.
 func recordKey(flag string) string {

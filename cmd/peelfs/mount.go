@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/fetch"
@@ -40,16 +41,7 @@ alone means ` + runtimeDirs + `; suid and dev are for root only.`,
 			return mount(cmd.Context(), a, &f, args)
 		},
 	}
-	flags := cmd.Flags()
-	flags.BoolVarP(&f.foreground, "foreground", "f", false, "Ctrl-C unmounts, twice by force")
-	flags.StringVar(&f.symlinks, "symlinks", "rewrite", "links as `HOW`: rewrite (they stay inside) or raw")
-	flags.BoolVar(&f.allowOther, "allow-other", false, "let others in; permissions hold then")
-	flags.StringVar(&f.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
-	f.presentation.contentFlags(flags)
-	f.presentation.appearanceFlags(flags)
-	flags.StringArrayVarP(&f.options, "option", "o", nil, "flags as `OPT,OPT` of mount(8)")
-	progressFlag(flags, &f.progress)
-	f.sessionFlags.define(flags)
+	f.define(cmd.Flags())
 	briefHelp(cmd)
 	cmd.ValidArgsFunction = firstThen(completeRefs(a, &f.sessionFlags), directories)
 	return cmd
@@ -63,6 +55,30 @@ type mountFlags struct {
 	foreground, allowOther bool
 	prefetch, progress     string
 	options                []string // as mount(8) has them
+}
+
+// define adds the flags of mount to a set.
+func (f *mountFlags) define(flags *pflag.FlagSet) {
+	flags.BoolVarP(&f.foreground, "foreground", "f", false, "Ctrl-C unmounts, twice by force")
+	flags.StringVar(&f.symlinks, "symlinks", "rewrite", "links as `HOW`: rewrite (they stay inside) or raw")
+	flags.BoolVar(&f.allowOther, "allow-other", false, "let others in; permissions hold then")
+	flags.StringVar(&f.prefetch, "prefetch", "auto", "`WHAT` before it is needed: auto|none|all")
+	f.presentation.contentFlags(flags)
+	f.presentation.appearanceFlags(flags)
+	flags.StringArrayVarP(&f.options, "option", "o", nil, "flags as `OPT,OPT` of mount(8)")
+	progressFlag(flags, &f.progress)
+	f.sessionFlags.define(flags)
+}
+
+// recorded are the flags that the record of a mount has, by the names that they have
+// there. Those about getting an image are not among them but for the policy.
+func (f *mountFlags) recorded() map[string]string {
+	options := map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
+	if f.allowOther {
+		options["allowOther"] = "true"
+	}
+	f.presentation.describe(options)
+	return options
 }
 
 // check says what is wrong with flags that are used only later.

@@ -59,6 +59,11 @@ func (s *presentation) describe(options map[string]string) {
 			options[name] = value
 		}
 	}
+	for name, on := range map[string]bool{"suid": s.suid, "dev": s.dev, "noexec": s.noexec} {
+		if on {
+			options[name] = "true"
+		}
+	}
 }
 
 // squash reads the flags about owners and permissions.

@@ -174,9 +174,7 @@ func (m *mounted) ready() error {
 
 // describe fills in the record.
 func (m *mounted) describe(img *fetch.Image) {
-	f := m.flags
-	m.record.Options = map[string]string{"symlinks": f.symlinks, "prefetch": f.prefetch, "pull": f.pull}
-	f.presentation.describe(m.record.Options)
+	m.record.Options = m.flags.recorded()
 	m.describeImage(img)
 	m.describeProcess()
 }
@@ -196,12 +194,8 @@ func (m *mounted) describeImage(img *fetch.Image) {
 
 // describeProcess fills in what is this process's.
 func (m *mounted) describeProcess() {
-	f := m.flags
 	m.record.Mountpoint = m.r.dir
 	m.record.PID, m.record.Since = os.Getpid(), time.Now().UTC().Truncate(time.Second)
-	if f.allowOther {
-		m.record.Options["allowOther"] = "true"
-	}
 	if m.app.daemon != nil {
 		m.record.Log = m.app.flags.logFile
 		if m.record.Log == "" {
