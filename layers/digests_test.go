@@ -36,7 +36,7 @@ func TestDigestsOfEveryAlgorithm(t *testing.T) {
 					s := openTestStore(t, dir, Options{})
 					src := sourceBy(blobAlg, tarAlg, tar, blob)
 					mustHave(t, s.Layer(src), files)
-					if st := s.Layer(src).Status(); st.Digest != src.Digest || st.DiffID != src.DiffID || st.Verified != "layer" {
+					if st := s.Layer(src).Status(); st.Digest != src.Digest || st.DiffID != src.DiffID || st.Proof != "layer" {
 						t.Errorf("%s: %+v", name, st)
 					}
 					s.Close()
@@ -114,7 +114,7 @@ func TestIndexesOfEveryAlgorithmTravel(t *testing.T) {
 			l := there.Layer(sourceBy(alg, alg, tar, blob))
 			mustHave(t, l, files)
 			must(t, l.Fill(t.Context()))
-			if st := l.Status(); st.Verified != "layer" {
+			if st := l.Status(); st.Proof != "layer" {
 				t.Errorf("%s, %s: %+v", alg, name, st)
 			}
 			mustHave(t, l, files)
@@ -140,7 +140,7 @@ func TestZtocsOfEveryAlgorithm(t *testing.T) {
 		l := openTestStore(t, t.TempDir(), Options{}).Layer(src)
 		mustHave(t, l, files)
 		must(t, l.Fill(t.Context()))
-		if st := l.Status(); st.Verified != "layer" || st.DiffID != src.DiffID {
+		if st := l.Status(); st.Proof != "layer" || st.DiffID != src.DiffID {
 			t.Errorf("%s: %+v", alg, st)
 		}
 	}

@@ -56,7 +56,7 @@ func (s *Store) ImportIndex(ctx context.Context, data []byte) (d digest.Digest, 
 		return "", false, err
 	}
 	defer lock.Unlock(cachedir.MakeLock, 1)
-	if s.has(h.BlobDigest) {
+	if s.cache.HasIndex(h.BlobDigest) {
 		return h.BlobDigest, false, nil
 	}
 	tmp, err := s.tempIndex(func(w io.Writer) error { _, err := w.Write(data); return err })

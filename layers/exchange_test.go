@@ -41,12 +41,12 @@ func TestAnIndexServesAnotherMachine(t *testing.T) {
 			if b.requests.Load() != 0 {
 				t.Errorf("%d requests for an index that is here", b.requests.Load())
 			}
-			if st := l.Status(); st.State != Indexed || st.Verified != "imported" {
+			if st := l.Status(); st.State != Indexed || st.Proof != "imported" {
 				t.Errorf("%+v", st)
 			}
 			mustHave(t, l, files)
 			must(t, l.Fill(t.Context()))
-			if st := l.Status(); st.State != Complete || st.Verified != "layer" {
+			if st := l.Status(); st.State != Complete || st.Proof != "layer" {
 				t.Errorf("%+v", st)
 			}
 			mustHave(t, l, files)
@@ -140,7 +140,7 @@ func TestAnImportOfAnotherLayerIsDropped(t *testing.T) {
 	src, _ := sourceOf(tar, blob)
 	l := s.Layer(src)
 	mustHave(t, l, files)
-	if st := l.Status(); st.Verified != "layer" {
+	if st := l.Status(); st.Proof != "layer" {
 		t.Errorf("%+v", st)
 	}
 	_, err = os.Stat(filepath.Join(s.dir, "layers", "sha256", d.Encoded(), cachedir.IndexName))

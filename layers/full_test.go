@@ -167,9 +167,12 @@ func TestAFullDiskGetsRoomFromIdleLayers(t *testing.T) {
 	must(t, used.Pin(layer(0).Digest))
 	must(t, used.Layer(layer(1)).Fill(t.Context()))
 	data := func(i int) int64 {
-		d, err := used.cache.LayerDir(layer(i).Digest)
-		must(t, err)
-		return stat(d).data
+		for _, c := range used.List() {
+			if c.Digest == layer(i).Digest {
+				return c.Data
+			}
+		}
+		return 0
 	}
 	if data(0) == 0 || data(1) == 0 || data(2) == 0 {
 		t.Fatalf("%d, %d, %d bytes", data(0), data(1), data(2))
@@ -219,7 +222,7 @@ func TestALayerTooLargeForMemoryOnAFullDisk(t *testing.T) {
 			if err := l.Fill(t.Context()); !errkind.Is(err, errkind.LocalFull) {
 				t.Errorf("Fill: %v", err)
 			}
-			if n := stat(l.current.Load().Dir).data; n > 1<<20 {
+			if n := l.store.List()[0].Data; n > 1<<20 {
 				t.Errorf("%d bytes of a span that is not kept are on the disk", n)
 			}
 			must(t, unix.Mount("tmpfs", dir, "tmpfs", unix.MS_REMOUNT, "size=90m"))

@@ -56,7 +56,7 @@ func TestVictim(t *testing.T) {
 			err = readSomething(t, l, r)
 		}
 		if r.Intn(3) == 0 {
-			s.room.clean(v.size / 4)
+			s.room.Clean(v.size / 4)
 		}
 		fmt.Println("step")
 	}

@@ -194,7 +194,7 @@ func TestEveryCompressionReadsTheSame(t *testing.T) {
 			if n := b.requests.Load(); n != 1 {
 				t.Errorf("%d requests, want 1", n)
 			}
-			if st := l.Status(); st.State != Complete || st.Verified != "layer" || st.Fetched != int64(len(blob)) {
+			if st := l.Status(); st.State != Complete || st.Proof != "layer" || st.Fetched != int64(len(blob)) {
 				t.Errorf("after use: %+v", st)
 			}
 			s.Close()
@@ -417,8 +417,8 @@ func TestCacheSizeBoundsTheDataAndLosesNothing(t *testing.T) {
 	for range 3 {
 		mustHave(t, l, files)
 	}
-	s.room.wg.Wait()
-	s.room.clean(limit)
+	s.room.Wait()
+	s.room.Clean(limit)
 	if c := s.List(); len(c) != 1 || c[0].Data > limit {
 		t.Errorf("cache holds %+v", c)
 	}
@@ -435,8 +435,8 @@ func TestACacheThatIsTooSmallSaysSoOnce(t *testing.T) {
 	l := s.Layer(src)
 	for range 3 {
 		mustHave(t, l, files)
-		s.room.wg.Wait()
-		s.room.clean(3 << 20)
+		s.room.Wait()
+		s.room.Clean(3 << 20)
 	}
 	must(t, s.Close())
 	if n := strings.Count(log.String(), "the cache is too small"); n != 1 {

@@ -126,7 +126,7 @@ func TestALayerLargerThanTheCacheIsReadOnce(t *testing.T) {
 	if sent := b.bytes.Load(); sent > int64(len(b.data))*11/10 {
 		t.Errorf("%d bytes for a layer of %d", sent, len(b.data))
 	}
-	l.store.room.wg.Wait()
+	l.store.room.Wait()
 	if c := l.store.List(); c[0].Data > 17<<20 {
 		t.Errorf("%d bytes in the cache", c[0].Data)
 	}

@@ -226,8 +226,8 @@ func drawSteps(t *rapid.T, s *subject) []step {
 func (s *subject) take(ctx context.Context, st step) error {
 	store := s.stores[st.store]
 	if st.name == "" {
-		for _, d := range store.stored() {
-			store.evict(d, st.n, true)
+		for _, d := range store.cache.List() {
+			store.cache.Evict(d, st.n, true)
 		}
 		return nil
 	}

@@ -23,33 +23,69 @@ const (
 	Corrupt  State = "corrupt"  // its bytes do not hold their digests
 )
 
-// Status tells about a layer, for people and programs. Sizes are in bytes.
+// Format is how a layer's blob is made; "" while unknown.
+type Format string
+
+// The formats. The last two have a table of contents of their own.
+const (
+	FormatTar         Format = "tar"
+	FormatGzip        Format = "gzip"
+	FormatZstd        Format = "zstd"
+	FormatBzip2       Format = "bzip2"
+	FormatXz          Format = "xz"
+	FormatEStargz     Format = "estargz"
+	FormatZstdChunked Format = "zstd:chunked"
+)
+
+// Mode is how a layer's content is read.
+type Mode string
+
+// The modes.
+const (
+	ModeStream Mode = "stream" // from the blob's first byte on
+	ModeSeek   Mode = "seek"   // from the places that a first reading found
+	ModeTOC    Mode = "toc"    // by the table of contents in the layer
+	ModeSOCI   Mode = "soci"   // by a ztoc
+)
+
+// Proof is how much of what is shown of a layer was compared with its digests.
+type Proof string
+
+// The proofs.
+const (
+	ProofNone     Proof = "none"     // nothing is shown yet
+	ProofImported Proof = "imported" // spans were, the index is another machine's word
+	ProofSpans    Proof = "spans"    // spans were, the index is its maker's word
+	ProofLayer    Proof = "layer"    // all of the layer was
+)
+
+// Status tells about a layer. Sizes are in bytes.
 type Status struct {
-	Digest       digest.Digest `json:"digest"`
-	DiffID       digest.Digest `json:"diffID"`
-	MediaType    string        `json:"mediaType"`
-	Size         int64         `json:"size"`         // of the blob, -1 if unknown
-	Format       string        `json:"format"`       // gzip, zstd, tar, …; "" while unknown
-	Mode         string        `json:"mode"`         // stream, seek, toc, soci: how it is read
-	State        State         `json:"state"`        //
-	Fetched      int64         `json:"fetched"`      // of the blob, by this process
-	Asked        int64         `json:"asked"`        // of its files, by readers in this process
-	Requests     int64         `json:"requests"`     // to the source, by this process
-	Present      int64         `json:"present"`      // of the uncompressed layer, in the cache
-	Uncompressed int64         `json:"uncompressed"` // 0 while unknown
-	Spans        int           `json:"spans"`        //
-	SpansPresent int           `json:"spansPresent"` //
-	IndexSize    int64         `json:"indexSize"`    // of the index on disk, 0 while there is none
-	Verified     string        `json:"verified"`     // none, imported, spans, layer
-	Waiting      int64         `json:"waiting"`      // callers that wait for bytes now
-	Error        string        `json:"error,omitempty"`
+	Digest       digest.Digest // of the blob; "" while unknown
+	DiffID       digest.Digest // of the tar; "" while unknown
+	MediaType    string
+	Size         int64 // of the blob, -1 if unknown
+	Format       Format
+	Mode         Mode
+	State        State
+	Fetched      int64 // of the blob, by this process
+	Asked        int64 // of its files, by readers in this process
+	Requests     int64 // to the source, by this process
+	Present      int64 // of the uncompressed layer, in the cache
+	Uncompressed int64 // length of the tar, or of what stands for it; 0 while unknown
+	Spans        int
+	SpansPresent int
+	IndexSize    int64 // of the index on disk, 0 while there is none
+	Proof        Proof
+	Waiting      int64  // callers that wait for bytes now
+	Error        string // of the last fetch; "" if it went well
 }
 
 // Status tells the layer's state without changing it, from the cache directory
 // if this process has not used the layer yet.
 func (l *Layer) Status() Status {
 	st := Status{Digest: l.Digest(), DiffID: l.src.DiffID, MediaType: l.src.MediaType, Size: l.src.size(),
-		State: Cold, Verified: "none", Mode: "stream",
+		State: Cold, Proof: ProofNone, Mode: ModeStream,
 		Fetched: l.count.Fetched.Load(), Asked: l.count.Asked.Load(), Requests: l.count.Requests.Load(), Waiting: l.count.Waiting.Load()}
 	err := l.healing(func() error {
 		l.describe(&st)
@@ -123,32 +159,32 @@ func tell(a *cachedir.Files, st *Status) {
 	}
 	switch {
 	case h.Imported:
-		st.Verified = "imported"
+		st.Proof = ProofImported
 	case h.Source == index.Scan:
-		st.Verified = "layer"
+		st.Proof = ProofLayer
 	default:
-		st.Verified = "spans"
+		st.Proof = ProofSpans
 	}
 }
 
-func formatOf(h index.Header) string {
+func formatOf(h index.Header) Format {
 	switch {
 	case h.Source == index.EStargz || h.Source == index.ZstdChunked:
-		return h.Source.String()
+		return Format(h.Source.String())
 	case h.Compression == index.Uncompressed:
-		return "tar"
+		return FormatTar
 	}
-	return h.Compression.String()
+	return Format(h.Compression.String())
 }
 
-func modeOf(h index.Header, spans int) string {
+func modeOf(h index.Header, spans int) Mode {
 	switch {
 	case h.Source == index.EStargz || h.Source == index.ZstdChunked:
-		return "toc"
+		return ModeTOC
 	case h.Source == index.SOCI:
-		return "soci"
+		return ModeSOCI
 	case spans > 1 || stream.Seekable(h.Compression):
-		return "seek"
+		return ModeSeek
 	}
-	return "stream"
+	return ModeStream
 }

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"github.com/peelfs/peelfs/layers/cachedir"
 	"github.com/peelfs/peelfs/layers/opened"
 )
@@ -36,7 +34,7 @@ type Store struct {
 	dir    string
 	opt    Options
 	log    *slog.Logger
-	room   *janitor
+	room   *cachedir.Janitor
 	shared opened.Shared
 	pass   chan struct{} // a slot for each streaming pass that may run
 
@@ -63,7 +61,7 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{cache: cache, dir: dir, opt: opt, log: opt.Logger}
-	s.room = newJanitor(s)
+	s.room = cache.Janitor(opt.Size)
 	s.shared = opened.Shared{Log: s.log, Memory: opened.NewMemcache(), Pace: &opened.Pace{}, Room: s.room,
 		IndexOnly: opt.IndexOnly, RoomAgain: 30 * time.Second}
 	s.pass = make(chan struct{}, maxPasses)
@@ -82,7 +80,7 @@ func (s *Store) Close() error {
 	for _, l := range all {
 		errs = append(errs, l.close())
 	}
-	s.room.close()
+	s.room.Close()
 	return errors.Join(errs...)
 }
 
@@ -124,7 +122,3 @@ func (s *Store) dropped(l *Layer) bool {
 	}
 	return true
 }
-
-// Learned is the digest that the layer with an alias turned out to have when it
-// was read; "" if it was not read here.
-func (s *Store) Learned(alias string) digest.Digest { return s.cache.Learned(alias) }

@@ -191,11 +191,11 @@ func TestFillProvesALayerThatWasListedByItsTable(t *testing.T) {
 			l := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])
 			x, err := l.Index(t.Context())
 			must(t, err)
-			if st := l.Status(); st.Mode != "toc" || st.Verified != "spans" {
+			if st := l.Status(); st.Mode != "toc" || st.Proof != "spans" {
 				t.Fatalf("before: %+v", st)
 			}
 			must(t, l.Fill(t.Context()))
-			if st := l.Status(); st.State != Complete || st.Verified != "layer" {
+			if st := l.Status(); st.State != Complete || st.Proof != "layer" {
 				t.Fatalf("after: %+v", st)
 			}
 			other := openTestStore(t, t.TempDir(), Options{}).Layer(sources[0])

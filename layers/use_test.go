@@ -31,7 +31,7 @@ func TestTheCacheIsRemovedUnderOpenLayers(t *testing.T) {
 				must(t, s.Layer(other).Fill(t.Context()))
 				unnamed := Source{Alias: "a layer", Blob: src.Blob}
 				sameContents(t, s.Layer(unnamed), plain, x)
-				s.room.clean(1)
+				s.room.Clean(1)
 			}
 			must(t, l.Fill(t.Context()))
 			sameContents(t, l, plain, x)

@@ -159,17 +159,3 @@ func TestVerifyLeavesASpanToItsHolder(t *testing.T) {
 	}
 	mustHave(t, l, files)
 }
-
-// A layer that is removed while Verify comes to it is no damage.
-func TestVerifyDoesNotMissWhatIsRemoved(t *testing.T) {
-	tar, files := bigTar()
-	s := openTestStore(t, t.TempDir(), Options{})
-	src, _ := sourceOf(tar, gz(tar))
-	mustHave(t, s.Layer(src), files)
-	dir, _ := s.cache.LayerDir(src.Digest)
-	must(t, os.Remove(filepath.Join(dir, cachedir.IndexName)))
-	var v Verified
-	must(t, s.verifyLayer(t.Context(), dir, &v, func(p Problem) { t.Errorf("false alarm: %+v", p) }))
-	must(t, os.RemoveAll(dir))
-	must(t, s.verifyLayer(t.Context(), dir, &v, func(p Problem) { t.Errorf("false alarm: %+v", p) }))
-}

@@ -135,10 +135,10 @@ func TestProvingALayerLeavesItsReadersAlone(t *testing.T) {
 
 	p := prover.Layer(sources[0])
 	must(t, p.Fill(t.Context()))
-	if st := p.Status(); st.State != Complete || st.Verified != "layer" || st.Mode != "seek" {
+	if st := p.Status(); st.State != Complete || st.Proof != "layer" || st.Mode != "seek" {
 		t.Fatalf("after it was filled: %+v", st)
 	}
-	if st := r.Status(); st.Mode != "soci" || st.Verified != "spans" {
+	if st := r.Status(); st.Mode != "soci" || st.Proof != "spans" {
 		t.Fatalf("the reader's: %+v", st)
 	}
 	plain := sources[0]
@@ -156,7 +156,7 @@ func TestProvingALayerLeavesItsReadersAlone(t *testing.T) {
 		t.Errorf("%+v", problems)
 	}
 	must(t, r.Fill(t.Context())) // finds it proven
-	if st := r.Status(); st.State != Complete || st.Verified != "layer" {
+	if st := r.Status(); st.State != Complete || st.Proof != "layer" {
 		t.Errorf("the reader's in the end: %+v", st)
 	}
 	if files, _ := os.ReadDir(p.current.Load().Dir); len(files) != 4 {

@@ -46,7 +46,8 @@ piece.`,
 			if pruned.Layers == nil {
 				pruned.Layers = []digest.Digest{}
 			}
-			return c.Emit(pruned, func(out *output.Screen) { prunedTable(out, pruned, dryRun) })
+			row := prunedRow(pruned)
+			return c.Emit(row, func(out *output.Screen) { prunedTable(out, row, dryRun) })
 		}),
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "also layers of images that have names")
@@ -102,7 +103,7 @@ func (s *session) named(store *layers.Store, keep map[digest.Digest]bool) error 
 	return nil
 }
 
-func prunedTable(out *output.Screen, p layers.Pruned, dryRun bool) {
+func prunedTable(out *output.Screen, p prunedRow, dryRun bool) {
 	verb := "removed"
 	if dryRun {
 		verb = "would remove"

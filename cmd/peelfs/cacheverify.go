@@ -15,9 +15,9 @@ import (
 
 // verified has the keys of `peelfs cache verify --format json`.
 type verified struct {
-	Bytes    int64            `json:"bytes"`   // read and found right
-	Unknown  int              `json:"unknown"` // spans without a checksum, dropped
-	Problems []layers.Problem `json:"problems"`
+	Bytes    int64        `json:"bytes"`   // read and found right
+	Unknown  int          `json:"unknown"` // spans without a checksum, dropped
+	Problems []problemRow `json:"problems"`
 }
 
 func cacheVerifyCommand(a *app) *cobra.Command {
@@ -28,8 +28,8 @@ func cacheVerifyCommand(a *app) *cobra.Command {
 wrong is dropped, so that it is fetched anew when it is needed; the exit code is 13 then.`,
 		Args: takes(0, 0),
 		RunE: withStore(a, func(ctx context.Context, c *output.Console, _ *session, store *layers.Store, _ []string) error {
-			v := verified{Problems: []layers.Problem{}}
-			found, err := store.Verify(ctx, func(p layers.Problem) { v.Problems = append(v.Problems, p) })
+			v := verified{Problems: []problemRow{}}
+			found, err := store.Verify(ctx, func(p layers.Problem) { v.Problems = append(v.Problems, problemRow(p)) })
 			v.Bytes, v.Unknown = found.Bytes, found.Unknown
 			if err != nil {
 				return err

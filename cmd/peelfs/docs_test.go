@@ -17,7 +17,6 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/mounttab"
 	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/layers"
 )
 
 // cliPage is what scripts may rely on. These tests hold it against the program, in
@@ -156,9 +155,9 @@ func TestDocumentedExitCodes(t *testing.T) {
 // jsonOf are the types behind what docs/cli.md says of JSON.
 var jsonOf = map[string]any{
 	"mounts": mounttab.Mount{}, "status": mountStatus{}, "inspect": inspected{}, "images": imageRow{}, "history": historyRow{}, "stat": fullEntry{},
-	"which": whichReport{}, "diff": difference{}, "diff --stat": diffStat{}, "du": duRow{}, "top": topReport{}, "cache ls": layers.Cached{},
-	"cache du": usage{}, "cache prune": layers.Pruned{}, "cache verify": verified{}, "index import": imported{}, "version": versionInfo{},
-	"LAYER": layers.Status{}, "ENTRY": entry{}, "USAGE": duLayer{},
+	"which": whichReport{}, "diff": difference{}, "diff --stat": diffStat{}, "du": duRow{}, "top": topReport{}, "cache ls": cachedRow{},
+	"cache du": usage{}, "cache prune": prunedRow{}, "cache verify": verified{}, "index import": imported{}, "version": versionInfo{},
+	"LAYER": layerRow{}, "ENTRY": entry{}, "USAGE": duLayer{},
 }
 
 // keysOf are the keys of a type and of all that is in it, but for what is named in

@@ -12,7 +12,6 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
-	"github.com/peelfs/peelfs/layers"
 )
 
 // historyRow has the keys of `peelfs history --format json`. Layer is -1 for
@@ -54,7 +53,7 @@ func historyCommand(a *app) *cobra.Command {
 // historyOf lines the history up with the layers and what is known of them,
 // newest first. A history that
 // does not match them is left out: the layers alone are told then.
-func historyOf(img *fetch.Image, known []layers.Status) []historyRow {
+func historyOf(img *fetch.Image, known []layerRow) []historyRow {
 	rows := []historyRow{}
 	layer := 0
 	row := func() historyRow {

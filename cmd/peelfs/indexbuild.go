@@ -9,7 +9,6 @@ import (
 
 	"github.com/peelfs/peelfs/cmd/peelfs/output"
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
-	"github.com/peelfs/peelfs/layers"
 )
 
 func indexBuildCommand(a *app) *cobra.Command {
@@ -23,7 +22,7 @@ their own, cost little or nothing. SOCI indexes and imported ones are not taken 
 trust here: such layers are read.`,
 		Args: takes(1, -1),
 		RunE: inSession(a, &f.sessionFlags, func(ctx context.Context, c *output.Console, s *session, args []string) error {
-			rows := []layers.Status{}
+			rows := []layerRow{}
 			err := eachOf(ctx, c, args, func(arg string) error {
 				st, err := buildIndexes(ctx, c, s, arg, f.progress)
 				if err == nil {
@@ -55,10 +54,10 @@ func buildIndexes(ctx context.Context, c *output.Console, s *session, arg, bars 
 	})
 }
 
-func indexTable(out *output.Screen, rows []layers.Status) {
+func indexTable(out *output.Screen, rows []layerRow) {
 	table := [][]string{{"DIGEST", "SIZE", "FORMAT", "READ BY", "SPANS", "VERIFIED"}}
 	for _, r := range rows {
-		table = append(table, []string{output.ShortDigest(r.Digest.String()), progress.Size(r.Size), r.Format, r.Mode, strconv.Itoa(r.Spans), r.Verified})
+		table = append(table, []string{output.ShortDigest(r.Digest.String()), progress.Size(r.Size), string(r.Format), string(r.Mode), strconv.Itoa(r.Spans), string(r.Proof)})
 	}
 	out.Table(table)
 }

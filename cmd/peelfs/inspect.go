@@ -14,7 +14,6 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fetch"
 	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/layers"
 )
 
 type inspectFlags struct {
@@ -33,7 +32,7 @@ type inspected struct {
 	Size      int64           `json:"size"`
 	Created   *time.Time      `json:"created,omitempty"`
 	Config    json.RawMessage `json:"config"`
-	Layers    []layers.Status `json:"layers"`
+	Layers    []layerRow      `json:"layers"`
 }
 
 func inspectCommand(a *app) *cobra.Command {
@@ -101,7 +100,7 @@ func document(c *output.Console, text []byte) error {
 
 // sizeOf adds up what is known of the compressed sizes: that is more than the
 // manifest says where that is old, and the layers were read.
-func sizeOf(all []layers.Status) (total int64) {
+func sizeOf(all []layerRow) (total int64) {
 	for _, l := range all {
 		total += max(l.Size, 0)
 	}
@@ -118,17 +117,17 @@ func compact(raw json.RawMessage) json.RawMessage {
 
 // inspectTable tells of each layer how it is read and what is here of it, the
 // topmost first.
-func inspectTable(out *output.Screen, all []layers.Status) {
+func inspectTable(out *output.Screen, all []layerRow) {
 	table := [][]string{{"LAYER", "DIGEST", "SIZE", "FORMAT", "READ BY", "INDEX", "STATE", "HERE", "VERIFIED"}}
 	for i := len(all) - 1; i >= 0; i-- {
 		l := all[i]
 		format, mode, index := "-", "-", "-"
 		if l.Format != "" {
-			format, mode, index = l.Format, l.Mode, progress.Size(l.IndexSize)
+			format, mode, index = string(l.Format), string(l.Mode), progress.Size(l.IndexSize)
 		}
 		table = append(table, []string{
 			strconv.Itoa(i), output.ShortDigest(l.Digest.String()), progress.Size(l.Size), format, mode, index,
-			string(l.State), share(l.Present, l.Uncompressed), l.Verified,
+			string(l.State), share(l.Present, l.Uncompressed), string(l.Proof),
 		})
 	}
 	out.Table(table, 2, 5, 7)

@@ -105,7 +105,7 @@ func (st *stack) identities() []query.Identity {
 	out := make([]query.Identity, len(st.layers))
 	for i, l := range st.layers {
 		out[i].Blob = l.Digest()
-		if s := l.Status(); s.Verified == "layer" && s.State != layers.Cold {
+		if s := l.Status(); s.Proof == layers.ProofLayer && s.State != layers.Cold {
 			out[i].Tar = s.DiffID
 		}
 	}

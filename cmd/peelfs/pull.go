@@ -224,7 +224,7 @@ func (st *stack) moving() (tasks []progress.Task) {
 	return tasks
 }
 
-func stateWord(l layers.Status, ended bool) string {
+func stateWord(l layerRow, ended bool) string {
 	switch {
 	case l.State == layers.Complete && l.Fetched == 0:
 		return "already here"

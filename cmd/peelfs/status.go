@@ -16,7 +16,6 @@ import (
 	"github.com/peelfs/peelfs/cmd/peelfs/progress"
 	"github.com/peelfs/peelfs/fusefs"
 	"github.com/peelfs/peelfs/internal/errkind"
-	"github.com/peelfs/peelfs/layers"
 	"github.com/peelfs/peelfs/layers/view"
 )
 
@@ -42,14 +41,14 @@ type mountStatus struct {
 // layerStatus is a layer's status with its place in the stack.
 type layerStatus struct {
 	Index int `json:"index"` // 0 is the base
-	layers.Status
+	layerRow
 }
 
 // status tells about all layers, base first.
-func (st *stack) status() []layers.Status {
-	out := make([]layers.Status, len(st.layers))
+func (st *stack) status() []layerRow {
+	out := make([]layerRow, len(st.layers))
 	for i, l := range st.layers {
-		out[i] = l.Status()
+		out[i] = layerRow(l.Status())
 	}
 	return out
 }
@@ -120,9 +119,9 @@ func noStatus(dir string, err error) error {
 
 func statusTable(out *output.Screen, s *mountStatus) {
 	var size int64
-	statuses := make([]layers.Status, len(s.Layers))
+	statuses := make([]layerRow, len(s.Layers))
 	for i, l := range s.Layers {
-		statuses[i] = l.Status
+		statuses[i] = l.layerRow
 		size += max(l.Size, 0)
 	}
 	fmt.Fprintf(out, "%s\n  image    %s\n  digest   %s\n  mounted  %s, by process %d\n", output.Printable(s.Mountpoint),
@@ -132,18 +131,18 @@ func statusTable(out *output.Screen, s *mountStatus) {
 }
 
 // layerTable shows layers the way they lie: the topmost first.
-func layerTable(out *output.Screen, all []layers.Status) {
+func layerTable(out *output.Screen, all []layerRow) {
 	table := [][]string{{"LAYER", "DIGEST", "FORMAT", "STATE", "FETCHED", "ASKED", "SIZE", "PRESENT", "INDEX", "READ BY", "VERIFIED"}}
 	for i := len(all) - 1; i >= 0; i-- {
 		l := all[i]
-		format, mode, index := l.Format, l.Mode, progress.Size(l.IndexSize)
+		format, mode, index := string(l.Format), string(l.Mode), progress.Size(l.IndexSize)
 		if format == "" {
 			format, mode, index = "-", "-", "-"
 		}
 		table = append(table, []string{
 			strconv.Itoa(i), output.ShortDigest(l.Digest.String()), format, string(l.State),
 			progress.Size(l.Fetched), progress.Size(l.Asked), progress.Size(l.Size), share(l.Present, l.Uncompressed),
-			index, mode, l.Verified,
+			index, mode, string(l.Proof),
 		})
 	}
 	out.Table(table)
@@ -151,7 +150,7 @@ func layerTable(out *output.Screen, all []layers.Status) {
 }
 
 // layerErrors tells, below the table, what went wrong last with a layer.
-func layerErrors(out *output.Screen, all []layers.Status) {
+func layerErrors(out *output.Screen, all []layerRow) {
 	for i := len(all) - 1; i >= 0; i-- {
 		if all[i].Error == "" {
 			continue

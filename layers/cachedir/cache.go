@@ -31,7 +31,7 @@ func OpenCache(dir string, log *slog.Logger) (*Cache, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	c.Sweep()
+	c.sweep()
 	return c, nil
 }
 

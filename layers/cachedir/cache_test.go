@@ -96,11 +96,11 @@ func TestPinsAreOfLayersWithDigests(t *testing.T) {
 	must(t, err)
 	must(t, c.Unpin(d)) // was never pinned
 	must(t, c.Pin(d))
-	if !Pinned(layer) {
+	if !pinned(layer) {
 		t.Error("a pinned layer is not")
 	}
 	must(t, c.Unpin(d))
-	if Pinned(layer) {
+	if pinned(layer) {
 		t.Error("an unpinned layer is pinned")
 	}
 	for _, bad := range []digest.Digest{"", "sha256:../../../x", "nothing"} {

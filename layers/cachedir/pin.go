@@ -31,8 +31,8 @@ func (c *Cache) Unpin(d digest.Digest) error {
 	return RemoveIfThere(filepath.Join(dir, PinName))
 }
 
-// Pinned reports whether the layer in dir is pinned.
-func Pinned(dir string) bool {
+// pinned reports whether the layer in dir is pinned.
+func pinned(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, PinName))
 	return err == nil
 }

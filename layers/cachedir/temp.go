@@ -64,8 +64,8 @@ func (t *TempFile) Discard() {
 	t.Close()
 }
 
-// Sweep removes the temporary files of processes that are gone.
-func (c *Cache) Sweep() {
+// sweep removes the temporary files of processes that are gone.
+func (c *Cache) sweep() {
 	dir := filepath.Join(c.dir, TempDir)
 	names, err := os.ReadDir(dir)
 	if err != nil {
