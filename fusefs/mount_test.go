@@ -331,6 +331,26 @@ func TestUnmountBusyNamesTheUser(t *testing.T) {
 	}
 }
 
+func TestUnmountOfAMomentsUse(t *testing.T) {
+	dir, s := mounted(t, empty(), Options{Files: map[string]File{"x": static("text")}})
+	// os.Open would ask the kernel to poll the file, which waits for this process.
+	fd, err := unix.Open(dir+"/.peelfs/x", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Unmount(false)
+	wantKind(t, err, errkind.Mountpoint, "busy")
+	if self := fmt.Sprintf("(%d)", os.Getpid()); strings.Contains(err.Error(), self) {
+		t.Errorf("names the process that asks: %v", err)
+	}
+	done := make(chan error)
+	go func() { done <- s.Unmount(false) }()
+	unix.Close(fd) // as a look at the status does
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUnmountByOthersEndsTheServer(t *testing.T) {
 	needRoot(t)
 	dir, s := mounted(t, empty(), Options{})

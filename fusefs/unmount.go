@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"github.com/peelfs/peelfs/internal/errkind"
@@ -26,7 +27,7 @@ func Unmount(dir string, opt UnmountOptions) error {
 	if err := checkMount(dir, m, opt.MountID); err != nil {
 		return err
 	}
-	if err := detach(path, opt.Force); err != nil {
+	if err := detachPatiently(path, opt.Force); err != nil {
 		return explain(dir, m, err)
 	}
 	if opt.Force {
@@ -55,6 +56,29 @@ func hasOurs(path string) bool {
 	return err == nil && slices.ContainsFunc(found, isOurs)
 }
 
+// A mount that is busy is tried again busyTries times, busyPause apart: a command
+// that reads its status, or a process that is just closing a file, is gone by then.
+const (
+	busyTries = 15
+	busyPause = 20 * time.Millisecond
+)
+
+// detachPatiently is detach for mounts that are perhaps busy for a moment only.
+func detachPatiently(path string, force bool) error {
+	err := detach(path, force)
+	for try := 0; isBusy(err) && try < busyTries; try++ {
+		time.Sleep(busyPause)
+		err = detach(path, force)
+	}
+	return err
+}
+
+// isBusy reports whether err says that a mount is in use: the kernel by number,
+// the set-id helper in words.
+func isBusy(err error) bool {
+	return errors.Is(err, unix.EBUSY) || err != nil && strings.HasSuffix(err.Error(), unix.EBUSY.Error())
+}
+
 // detach unmounts path by the kernel's own call, or else by the set-id helper.
 // With force it is taken out of sight at once, and for root what waits on it
 // fails at once.
@@ -81,7 +105,7 @@ func detach(path string, force bool) error {
 // explain says why the mount m at dir could not be unmounted.
 func explain(dir string, m *mountinfo.Info, err error) error {
 	users := usersOf(m)
-	if errors.Is(err, unix.EBUSY) && len(users) == 0 {
+	if isBusy(err) && len(users) == 0 {
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is busy", dir),
 			"see who uses it with `fuser -vm %s`; --force takes it away from them", dir)
 	}

@@ -15,15 +15,17 @@ import (
 const maxUsers = 5
 
 // usersOf names the processes that have something of the mount m as a working
-// directory, root, open file or mapping, as far as we may look.
+// directory, root, open file or mapping, as far as we may look. This process is
+// not among them: it has its working directory from the shell that is.
 func usersOf(m *mountinfo.Info) []string {
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil
 	}
+	self := "/proc/" + strconv.Itoa(os.Getpid())
 	var users []string
 	for _, dir := range dirs {
-		if !uses(dir, m) {
+		if dir == self || !uses(dir, m) {
 			continue
 		}
 		if len(users) == maxUsers {

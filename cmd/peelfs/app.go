@@ -92,16 +92,18 @@ func (a *app) openLog() error {
 	if err != nil {
 		return err
 	}
-	if a.flags.logFile == "" {
-		a.log = slog.New(a.console.LogHandler(level))
-		return nil
+	handler := a.console.LogHandler(level)
+	if a.flags.logFile != "" {
+		w, err := os.OpenFile(a.flags.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+		if err != nil {
+			return errkind.New(errkind.Invalid, "log file: %w", err)
+		}
+		handler = slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})
 	}
-	w, err := os.OpenFile(a.flags.logFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
-		return errkind.New(errkind.Invalid, "log file: %w", err)
-	}
-	a.log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
-	log.SetFlags(0) // net/http has no other way to complain of servers: that is for who debugs
-	log.SetOutput(slog.NewLogLogger(a.log.Handler(), slog.LevelDebug).Writer())
+	a.log = slog.New(handler)
+	// The standard logger is where net/http complains of servers, which helps
+	// only people who debug.
+	log.SetFlags(0)
+	log.SetOutput(slog.NewLogLogger(handler, slog.LevelDebug).Writer())
 	return nil
 }
