@@ -35,11 +35,11 @@ func TestCacheCommands(t *testing.T) {
 }
 
 // listed are the layers of the cache, by their digests.
-func (d *desk) listed() map[digest.Digest]layers.Cached {
+func (d *desk) listed() map[digest.Digest]cachedRow {
 	d.t.Helper()
-	var all []layers.Cached
+	var all []cachedRow
 	d.into(&all, "cache", "ls", "--format", "json")
-	out := map[digest.Digest]layers.Cached{}
+	out := map[digest.Digest]cachedRow{}
 	for _, c := range all {
 		out[c.Digest] = c
 	}
@@ -55,7 +55,7 @@ func TestPruneKeepsWhatIsNamedOrPinned(t *testing.T) {
 	if n := len(d.listed()); n != 4 {
 		t.Fatalf("%d layers, two of them shared", n)
 	}
-	var p layers.Pruned
+	var p prunedRow
 	if d.into(&p, "cache", "prune", "--format", "json"); len(p.Layers) != 0 {
 		t.Errorf("named layers were removed: %v", p)
 	}
@@ -167,9 +167,9 @@ func TestCacheIsListedByUse(t *testing.T) {
 	d := appDesk(t)
 	d.must("pull", d.expand("{1}"))
 	d.must("cat", d.expand("{1}")+":/big")
-	var all []layers.Cached
+	var all []cachedRow
 	d.into(&all, "cache", "ls", "--format", "json")
-	if len(all) != 3 || !slices.IsSortedFunc(all, func(a, b layers.Cached) int { return a.Used.Compare(b.Used) }) {
+	if len(all) != 3 || !slices.IsSortedFunc(all, func(a, b cachedRow) int { return a.Used.Compare(b.Used) }) {
 		t.Errorf("%+v", all)
 	}
 }

@@ -37,7 +37,7 @@ func TestInspectAsJSON(t *testing.T) {
 	var size int64
 	for _, l := range whole.Layers {
 		size += l.Size
-		if l.State != layers.Cold || l.Verified != "none" || l.Fetched != 0 {
+		if l.State != layers.Cold || l.Proof != "none" || l.Fetched != 0 {
 			t.Errorf("nothing was fetched, yet %+v", l)
 		}
 	}
@@ -45,7 +45,7 @@ func TestInspectAsJSON(t *testing.T) {
 		t.Errorf("the size is %d, of layers with %d", whole.Size, size)
 	}
 	d.must("pull", d.expand("{1}"))
-	var all []layers.Status
+	var all []layerRow
 	d.into(&all, "inspect", "--layers", "--format", "json", d.expand("{1}"))
 	for i, l := range all {
 		if l.State != layers.Complete || l.Format != "gzip" || l.Present != l.Uncompressed || l.Digest != whole.Layers[i].Digest {
