@@ -18,23 +18,32 @@ import (
 // written again when it is asked for.
 type diskLayer struct {
 	*memLayer
-	t    *testing.T
 	path string
 	mu   struct {
 		sync.Mutex
-		idx *index.Index
+		opened []*index.Index // the last one is current
 	}
 }
 
+// newDiskLayer is to be called before the layer is mounted: cleanups run in the
+// opposite order, so that indexes are closed after the mount has ended.
 func newDiskLayer(t *testing.T, l *memLayer) *diskLayer {
-	return &diskLayer{memLayer: l, t: t, path: filepath.Join(t.TempDir(), "index")}
+	d := &diskLayer{memLayer: l, path: filepath.Join(t.TempDir(), "index")}
+	t.Cleanup(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		for _, x := range d.mu.opened {
+			x.Close()
+		}
+	})
+	return d
 }
 
 func (l *diskLayer) Index(context.Context) (*index.Index, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.mu.idx != nil && !l.mu.idx.Cut() {
-		return l.mu.idx, nil
+	if n := len(l.mu.opened); n > 0 && !l.mu.opened[n-1].Cut() {
+		return l.mu.opened[n-1], nil
 	}
 	_ = os.Remove(l.path)
 	if err := os.WriteFile(l.path, l.memLayer.idx.Bytes(), 0o600); err != nil {
@@ -44,8 +53,7 @@ func (l *diskLayer) Index(context.Context) (*index.Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.mu.idx = x
-	l.t.Cleanup(func() { x.Close() })
+	l.mu.opened = append(l.mu.opened, x)
 	return x, nil
 }
 
