@@ -101,8 +101,9 @@ func TestReferencesOfAnotherBeliefAreApart(t *testing.T) {
 	none.OnlyZtoc = only("")
 	seen := map[*Layer]bool{}
 	for _, src := range []Source{src, one, other, none} {
-		seen[s.Layer(src)] = true
-		if s.Layer(src) != s.Layer(src) {
+		first, second := s.Layer(src), s.Layer(src)
+		seen[first] = true
+		if first != second {
 			t.Error("one source is two layers")
 		}
 	}
