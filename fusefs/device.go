@@ -209,8 +209,13 @@ func runHelper(cmd *exec.Cmd) error {
 	if text == "" {
 		return fmt.Errorf("%s: %w", filepath.Base(cmd.Path), err)
 	}
-	return errors.New(text)
+	return &helperError{text}
 }
+
+// helperError is what the set-id helper printed when it refused.
+type helperError struct{ text string }
+
+func (e *helperError) Error() string { return e.text }
 
 // receiveFD takes one descriptor from the socket, closed in children.
 func receiveFD(socket int) (int, error) {

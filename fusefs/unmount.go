@@ -66,17 +66,18 @@ const (
 // detachPatiently is detach for mounts that are perhaps busy for a moment only.
 func detachPatiently(path string, force bool) error {
 	err := detach(path, force)
-	for try := 0; isBusy(err) && try < busyTries; try++ {
+	for try := 0; mayBeBusy(err) && try < busyTries; try++ {
 		time.Sleep(busyPause)
 		err = detach(path, force)
 	}
 	return err
 }
 
-// isBusy reports whether err says that a mount is in use: the kernel by number,
-// the set-id helper in words.
-func isBusy(err error) bool {
-	return errors.Is(err, unix.EBUSY) || err != nil && strings.HasSuffix(err.Error(), unix.EBUSY.Error())
+// mayBeBusy reports whether err can mean that a mount is in use. The set-id
+// helper tells all its reasons in words, so each of its refusals can.
+func mayBeBusy(err error) bool {
+	var refused *helperError
+	return errors.Is(err, unix.EBUSY) || errors.As(err, &refused)
 }
 
 // detach unmounts path by the kernel's own call, or else by the set-id helper.
@@ -105,7 +106,7 @@ func detach(path string, force bool) error {
 // explain says why the mount m at dir could not be unmounted.
 func explain(dir string, m *mountinfo.Info, err error) error {
 	users := usersOf(m)
-	if isBusy(err) && len(users) == 0 {
+	if errors.Is(err, unix.EBUSY) && len(users) == 0 {
 		return errkind.WithHint(errkind.New(errkind.Mountpoint, "%s is busy", dir),
 			"see who uses it with `fuser -vm %s`; --force takes it away from them", dir)
 	}
