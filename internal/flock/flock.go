@@ -29,6 +29,16 @@ func Open(path string) (*File, error) {
 	return &File{f}, nil
 }
 
+// OpenReadOnly opens the lock file at path for reading, where it cannot be written.
+// Of such a file only the shared locks can be taken.
+func OpenReadOnly(path string) (*File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &File{f}, nil
+}
+
 // New locks ranges of a file that is open for reading and writing; the caller
 // keeps the file open and closes it.
 func New(f *os.File) *File { return &File{f} }
@@ -43,6 +53,16 @@ func (l *File) TryLock(off, n int64) (bool, error) { return l.set(unix.F_WRLCK, 
 // TryRLock takes the shared lock on bytes [off, off+n) if no other open file has
 // the exclusive one.
 func (l *File) TryRLock(off, n int64) (bool, error) { return l.set(unix.F_RDLCK, off, n) }
+
+// IsLocked reports whether another open file has a lock on any of the bytes
+// [off, off+n). It takes none.
+func (l *File) IsLocked(off, n int64) (bool, error) {
+	lk := unix.Flock_t{Type: unix.F_WRLCK, Whence: 0, Start: off, Len: n}
+	if err := unix.FcntlFlock(l.f.Fd(), unix.F_OFD_GETLK, &lk); err != nil {
+		return false, fmt.Errorf("look for locks of %s: %w", l.f.Name(), err)
+	}
+	return lk.Type != unix.F_UNLCK, nil
+}
 
 // Unlock drops l's locks on bytes [off, off+n).
 func (l *File) Unlock(off, n int64) error {

@@ -58,7 +58,7 @@ func (f *File) Lock(ctx context.Context, i int) (*Held, error) {
 // lockFiles locks span i against other processes, and against those of this one
 // that opened the files for themselves.
 func (f *File) lockFiles(i int) (bool, error) {
-	if f.IsNowhere() {
+	if f.IsNowhere() || f.IsReadOnly() {
 		return true, nil
 	}
 	at := spanLocks + int64(i)
@@ -73,7 +73,7 @@ func (f *File) lockFiles(i int) (bool, error) {
 }
 
 func (f *File) unlockFiles(i int) {
-	if f.IsNowhere() {
+	if f.IsNowhere() || f.IsReadOnly() {
 		return
 	}
 	at := spanLocks + int64(i)
@@ -123,6 +123,9 @@ func (h *Held) Write(p []byte, off int64) error {
 	if h.f.IsNowhere() {
 		return errNowhere
 	}
+	if h.f.IsReadOnly() {
+		return errReadOnly
+	}
 	// A write behind the end of a file that was cut would make it long again, with
 	// holes where other spans count as present.
 	if err := h.f.checkLength(); err != nil {
@@ -151,6 +154,9 @@ func (h *Held) ConfirmUnread(sum uint64) error {
 	if h.f.IsNowhere() {
 		return errNowhere
 	}
+	if h.f.IsReadOnly() {
+		return h.f.confirmHere(h.i)
+	}
 	if err := h.f.sums.put(h.i, sum); err != nil {
 		return err
 	}
@@ -166,6 +172,10 @@ func (h *Held) Drop() {
 		return
 	}
 	st := h.f.st
+	if h.f.IsReadOnly() {
+		st.set(st.own.dropped, h.i)
+		return
+	}
 	st.clear(st.present, h.i)
 	st.clear(st.suspect, h.i)
 	st.epoch().Add(1)
@@ -174,7 +184,7 @@ func (h *Held) Drop() {
 // Discard is Drop, and frees what the span takes on the disk.
 func (h *Held) Discard() {
 	h.Drop()
-	if h.f != nil && !h.f.IsNowhere() {
+	if h.f != nil && !h.f.IsNowhere() && !h.f.IsReadOnly() {
 		h.f.punch(h.i, h.i+1)
 	}
 }
@@ -187,7 +197,7 @@ const maxRun = 512
 // those that were read too. It returns the bytes freed. A span that somebody
 // fills is left in peace. Readers in any process notice by the epoch.
 func (f *File) Evict(want int64, force bool) (freed int64) {
-	if f.IsNowhere() {
+	if f.IsNowhere() || f.IsReadOnly() {
 		return 0
 	}
 	before := f.Allocated()

@@ -285,11 +285,11 @@ func (f *File) Close() error {
 }
 
 // Has reports whether span i is present.
-func (f *File) Has(i int) bool { return f.st.has(f.st.present, i) }
+func (f *File) Has(i int) bool { return f.st.isPresent(i) }
 
 // Suspect reports whether bytes of span i may be on disk that nobody has compared
 // with their checksum since the machine or their keeper changed.
-func (f *File) Suspect(i int) bool { return !f.Has(i) && f.st.has(f.st.suspect, i) }
+func (f *File) Suspect(i int) bool { return f.st.isSuspect(i) }
 
 // Agrees compares the XXH3 of span i's bytes with the one that was kept. It reports
 // known as false if none was.
@@ -299,7 +299,7 @@ func (f *File) Agrees(i int, sum uint64) (same, known bool) {
 }
 
 // Present is the number of spans that are present, and Len that of all spans.
-func (f *File) Present() int { return f.st.ones(f.st.present) }
+func (f *File) Present() int { return f.st.countPresent() }
 
 // Len is the number of spans.
 func (f *File) Len() int { return f.st.n }

@@ -50,7 +50,9 @@ type state struct {
 	lock                   *flock.File // of file
 	m                      []byte      // the mapping
 	n                      int
-	present, suspect, used []byte // parts of m
+	present, suspect, used []byte // parts of m; but used is our own of a state that cannot be written
+
+	own *readOnly // what this process knows of a state that cannot be written; nil of others
 }
 
 func stateSize(n int) int64 { return headerSize + 3*int64((n+63)/64*8) }
@@ -65,7 +67,7 @@ func openState(path string, n int) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	return mapState(file, n)
+	return mapState(file, n, unix.PROT_READ|unix.PROT_WRITE)
 }
 
 // createState makes a state file without bits in dir, under a temporary name.
@@ -102,7 +104,7 @@ func createState(dir string, n int, inode uint64) (_ *state, err error) {
 	if _, err := file.WriteAt(h, 0); err != nil {
 		return nil, err
 	}
-	st, err := mapState(file, n)
+	st, err := mapState(file, n, unix.PROT_READ|unix.PROT_WRITE)
 	if st == nil && err == nil {
 		err = errkind.New(errkind.Internal, "the state file that was just made does not fit")
 	}
@@ -112,7 +114,7 @@ func createState(dir string, n int, inode uint64) (_ *state, err error) {
 // mapState maps file, which the state owns from then on; it returns nil without
 // an error, and closes it, if it is not a state file for n spans. It goes by the
 // open file: what stands under a name may be another one a moment later.
-func mapState(file *os.File, n int) (_ *state, err error) {
+func mapState(file *os.File, n, protection int) (_ *state, err error) {
 	st := &state{file: file, n: n, lock: flock.New(file)}
 	keep := false
 	defer func() {
@@ -124,7 +126,7 @@ func mapState(file *os.File, n int) (_ *state, err error) {
 	if err != nil || n > maxSpans || fi.Size() != stateSize(n) {
 		return nil, err
 	}
-	st.m, err = unix.Mmap(int(file.Fd()), 0, int(fi.Size()), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	st.m, err = unix.Mmap(int(file.Fd()), 0, int(fi.Size()), protection, unix.MAP_SHARED)
 	if err != nil {
 		return nil, &os.PathError{Op: "map", Path: file.Name(), Err: err}
 	}
@@ -171,7 +173,7 @@ func (st *state) isOf(inode uint64) bool {
 // machine, or by programs without span locks. Nobody holds locks of such a state.
 func (st *state) renew(inode uint64) {
 	boot := bootID()
-	if boot != [16]byte{} && bytes.Equal(st.m[bootOff:bootOff+16], boot[:]) && word(st.m, rulesOff).Load() == heldRules {
+	if st.current(boot) {
 		return
 	}
 	st.distrust()
@@ -179,6 +181,12 @@ func (st *state) renew(inode uint64) {
 	copy(st.m[bootOff:], boot[:])
 	word(st.m, inodeOff).Store(inode)
 	word(st.m, rulesOff).Store(heldRules)
+}
+
+// current reports whether the present bits were set at this boot of the machine, by
+// programs with span locks.
+func (st *state) current(boot [16]byte) bool {
+	return boot != [16]byte{} && bytes.Equal(st.m[bootOff:bootOff+16], boot[:]) && word(st.m, rulesOff).Load() == heldRules
 }
 
 // distrust makes all present bits suspect.
@@ -213,10 +221,29 @@ func (st *state) replace(path string, inode uint64) error {
 
 func (st *state) epoch() *atomic.Uint64 { return word(st.m, epochOff) }
 
-// ones is the number of bits that are set.
-func (st *state) ones(set []byte) (n int) {
-	for off := 0; off < len(set); off += 8 {
-		n += bits.OnesCount64(word(set, off).Load())
+// presentWord is the word at off of the bits of spans that are present.
+func (st *state) presentWord(off int) uint64 {
+	if st.own != nil {
+		return st.own.presentWord(st, off)
+	}
+	return word(st.present, off).Load()
+}
+
+// isPresent reports whether span i is present.
+func (st *state) isPresent(i int) bool { return st.presentWord(i/64*8)&(1<<(i%64)) != 0 }
+
+// isSuspect reports whether span i is suspect, and not present.
+func (st *state) isSuspect(i int) bool {
+	if st.own != nil {
+		return st.own.storedWord(st, i/64*8)&^st.presentWord(i/64*8)&(1<<(i%64)) != 0
+	}
+	return !st.isPresent(i) && st.has(st.suspect, i)
+}
+
+// countPresent is the number of spans that are present.
+func (st *state) countPresent() (n int) {
+	for off := 0; off < len(st.present); off += 8 {
+		n += bits.OnesCount64(st.presentWord(off))
 	}
 	return n
 }

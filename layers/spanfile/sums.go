@@ -31,12 +31,9 @@ func openSums(path string, n int) (_ *sums, fresh bool, err error) {
 		return nil, false, err
 	}
 	want := binary.LittleEndian.AppendUint64([]byte(sumsMagic), uint64(n))
-	has := make([]byte, sumsHeader)
 	size := sumsHeader + 8*int64(n)
-	if fi, err := file.Stat(); err == nil && fi.Size() == size {
-		if _, err := file.ReadAt(has, 0); err == nil && string(has) == string(want) {
-			return &sums{file}, false, nil
-		}
+	if s := (&sums{file}); s.isOf(n) {
+		return s, false, nil
 	}
 	err = file.Truncate(0)
 	if err == nil {
