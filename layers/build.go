@@ -28,6 +28,8 @@ type builder struct {
 	whole *atomic.Bool // somebody wants all of the layer: a ztoc would save nothing
 	used  *atomic.Bool // somebody needs its content: looking at the cache is not enough
 
+	badIndex, badData atomic.Bool // the cache's cannot be used, nor replaced: it is read-only
+
 	only atomic.Pointer[digest.Digest] // the one ztoc that is believed, once it was asked for
 }
 
@@ -44,6 +46,9 @@ func (b *builder) openOrBuild(ctx context.Context) (*cachedir.Files, error) {
 	d := b.digest()
 	if d == "" {
 		return b.buildUnnamed(ctx)
+	}
+	if b.store.Writable() != nil {
+		return b.openReadOnly(ctx, d)
 	}
 	if a, err := b.look(ctx, d); a != nil || err != nil {
 		return a, err
@@ -78,6 +83,9 @@ func (b *builder) buildNowhere(ctx context.Context, d digest.Digest, why error) 
 
 // layerDir opens the directory of the layer d to use it.
 func (s *Store) layerDir(ctx context.Context, d digest.Digest) (string, *flock.File, error) {
+	if err := s.Writable(); err != nil {
+		return "", nil, err
+	}
 	dir, err := s.cache.LayerDir(d)
 	if err != nil {
 		return "", nil, err
@@ -235,16 +243,22 @@ func (b *builder) fromCache(dir string, lock *flock.File) (*cachedir.Files, erro
 			return nil, err
 		}
 	}
-	if errkind.Is(err, errkind.LocalFull) {
+	if errkind.Is(err, errkind.LocalFull) && b.store.Writable() == nil {
 		return nil, err
 	}
 	if !errors.Is(err, index.ErrVersion) {
 		b.store.log.Warn("a cached index is unusable and is made anew", "layer", b.name(), "error", err)
 	}
+	if b.store.Writable() != nil {
+		return nil, nil
+	}
 	return nil, cachedir.RemoveIfThere(path)
 }
 
 func (b *builder) withData(dir string, idx *index.Index, lock *flock.File) (*cachedir.Files, error) {
+	if b.store.Writable() != nil {
+		return b.withDataReadOnly(dir, idx, lock), nil
+	}
 	var data *spanfile.File
 	err := b.store.room.MakeRoom(func() (err error) {
 		data, err = spanfile.Open(dir, cachedir.LayoutOf(idx), lock)
@@ -277,7 +291,7 @@ func (b *builder) read(ctx context.Context) (*scanned, error) {
 func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
 	turn, err := b.store.cache.AliasLock(b.src.Alias)
 	switch {
-	case cachedir.IsFull(err): // others may read it too, for nothing
+	case cachedir.CannotKeep(err): // others may read it too, for nothing
 	case err != nil:
 		return nil, b.store.cache.Unusable(err)
 	default:
@@ -295,7 +309,7 @@ func (b *builder) buildUnnamed(ctx context.Context) (*cachedir.Files, error) {
 	}
 	defer p.discard()
 	dir, lock, err := b.store.layerDir(ctx, p.blob)
-	if cachedir.IsFull(err) {
+	if cachedir.CannotKeep(err) {
 		p.discard()
 		dir, _ = b.store.cache.LayerDir(p.blob)
 		return b.inMemory(dir, p, err)

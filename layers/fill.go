@@ -13,9 +13,9 @@ import (
 // Prefetch brings what the maker of an eStargz layer marked as needed at once:
 // the files in front of its landmark. It works below demand: it stops while
 // anybody waits for the layer. Layers without a landmark are left alone, and not
-// even their index is got.
+// even their index is got; so are all where the cache cannot be written.
 func (l *Layer) Prefetch(ctx context.Context) error {
-	if !toc.Announced(l.src.Annotations) {
+	if !toc.Announced(l.src.Annotations) || l.store.Writable() != nil {
 		return nil
 	}
 	return l.healing(func() error {
@@ -27,8 +27,12 @@ func (l *Layer) Prefetch(ctx context.Context) error {
 	})
 }
 
-// FillInBackground brings the whole layer as Fill does, but below demand.
+// FillInBackground brings the whole layer as Fill does, but below demand. It does
+// nothing where the cache cannot be written.
 func (l *Layer) FillInBackground(ctx context.Context) error {
+	if l.store.Writable() != nil {
+		return nil
+	}
 	return l.healing(func() error {
 		a, err := l.use(ctx)
 		if err != nil {

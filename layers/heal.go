@@ -44,6 +44,10 @@ func (l *Layer) heal() {
 	l.store.log.Error("cached files of a layer are damaged and are made again", "layer", l.build.name(), "index", !index, "data", !data)
 	l.current.Store(nil)
 	l.mu.old = append(l.mu.old, a)
+	if l.store.Writable() != nil {
+		l.build.shun(index, data)
+		return
+	}
 	if !data && a.Lock != nil {
 		if err := spanfile.Remove(a.Dir, cachedir.DataName(a.Index), a.Lock); err != nil {
 			l.store.log.Error("damaged data stays", "layer", l.build.name(), "error", err)

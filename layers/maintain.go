@@ -19,8 +19,8 @@ type Cached struct {
 func (s *Store) List() []Cached {
 	var all []Cached
 	for _, d := range s.cache.List() {
-		c := Cached{Stored: d, InUse: d.InUse(), Status: Status{State: Cold}}
-		if a, err := cachedir.Look(d.Dir); err == nil {
+		c := Cached{Stored: d, InUse: s.cache.InUse(d), Status: Status{State: Cold}}
+		if a, err := s.cache.Look(d.Dir); err == nil {
 			tell(a, &c.Status)
 			a.Close()
 		}
@@ -44,8 +44,9 @@ func (s *Store) Prune(opt PruneOptions) (Pruned, error) { return s.cache.Prune(o
 
 // Verify reads everything in the cache again and compares it with its checksums.
 // Wrong bytes are dropped, so that they are fetched anew when they are needed, and
-// told to report. Other processes may use the cache at the same time: a span that
-// one of them is changing is waited for, until ctx ends.
+// told to report; in a cache that cannot be written they stay and are only told.
+// Other processes may use the cache at the same time: a span that one of them is
+// changing is waited for, until ctx ends.
 func (s *Store) Verify(ctx context.Context, report func(Problem)) (Verified, error) {
 	return s.cache.Verify(ctx, report)
 }

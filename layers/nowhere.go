@@ -53,7 +53,7 @@ func (w *limitedBuffer) Write(p []byte) (int, error) {
 // settleAgain looks for room for a layer of which nothing is kept, now and then,
 // while its readers go on as before.
 func (l *Layer) settleAgain(ctx context.Context, a *opened.Layer) {
-	if !a.RoomDue() {
+	if l.store.Writable() != nil || !a.RoomDue() {
 		return
 	}
 	l.crew.Run(ctx, func(ctx context.Context) {

@@ -173,7 +173,7 @@ func (b *builder) toScanned(read *stream.Layer, data *cachedir.TempFile) *scanne
 
 // newData is where the pass puts the layer's bytes; nil if they are not kept.
 func (b *builder) newData() (*passData, error) {
-	if b.store.opt.IndexOnly {
+	if b.store.opt.IndexOnly || b.store.Writable() != nil {
 		return nil, nil
 	}
 	t, err := b.store.cache.TempFile()

@@ -121,7 +121,7 @@ func (l *Layer) peek(d digest.Digest) *cachedir.Files {
 	if err != nil {
 		return nil
 	}
-	a, err := cachedir.Look(dir)
+	a, err := l.store.cache.Look(dir)
 	if err != nil {
 		return nil
 	}
@@ -140,20 +140,7 @@ func tell(a *cachedir.Files, st *Status) {
 	}
 	st.Format, st.Mode = formatOf(h), modeOf(h, a.Index.Spans())
 	st.Uncompressed = h.SpaceSize
-	st.Spans, st.SpansPresent = a.Data.Len(), a.Data.Present()
-	switch {
-	case a.Data.Complete():
-		st.State, st.Present = Complete, h.SpaceSize
-	case st.SpansPresent == 0:
-		st.State = Indexed
-	default:
-		st.State = Partial
-		for i := range st.Spans {
-			if a.Data.Has(i) {
-				st.Present += a.Index.Span(i).OutLen
-			}
-		}
-	}
+	tellPresent(a, st)
 	if info, err := os.Stat(a.IndexPath()); err == nil {
 		st.IndexSize = info.Size()
 	}
@@ -164,6 +151,26 @@ func tell(a *cachedir.Files, st *Status) {
 		st.Proof = ProofLayer
 	default:
 		st.Proof = ProofSpans
+	}
+}
+
+// tellPresent tells how much of the layer is here. Where the cache cannot be written
+// that counts what has not been compared with its checksums yet: it stays so.
+func tellPresent(a *cachedir.Files, st *Status) {
+	st.Spans = a.Data.Len()
+	for i := range st.Spans {
+		if a.Data.Has(i) || a.Data.IsReadOnly() && a.Data.Suspect(i) {
+			st.SpansPresent++
+			st.Present += a.Index.Span(i).OutLen
+		}
+	}
+	switch st.SpansPresent {
+	case st.Spans:
+		st.State, st.Present = Complete, a.Index.Header().SpaceSize
+	case 0:
+		st.State = Indexed
+	default:
+		st.State = Partial
 	}
 }
 

@@ -44,8 +44,9 @@ type Store struct {
 	}
 }
 
-// OpenStore opens the cache directory dir and makes it if it is missing. It
-// fails with LocalFull if nothing can be written there, and with Unsupported on
+// OpenStore opens the cache directory dir and makes it if it is missing. If it is
+// there and cannot be written, what it has is served, and the rest from memory. It
+// fails with LocalFull if it can be neither made nor read, and with Unsupported on
 // a network file system, where two machines would not see each other's changes
 // in mapped files. Close it when no layer is used any more.
 func OpenStore(dir string, opt Options) (*Store, error) {
@@ -68,6 +69,10 @@ func OpenStore(dir string, opt Options) (*Store, error) {
 	s.mu.layers = map[string]*Layer{}
 	return s, nil
 }
+
+// Writable is nil if the cache can be written, else an error of kind LocalFull that
+// says why not and what to do. It was found out when the store was opened.
+func (s *Store) Writable() error { return s.cache.Writable() }
 
 // Close ends what runs in the background and closes every layer. Nothing that
 // was got from the store may be used after it.

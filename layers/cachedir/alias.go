@@ -40,6 +40,9 @@ func (c *Cache) Learned(name string) digest.Digest {
 
 // Learn keeps that the layer with an alias has the digest d.
 func (c *Cache) Learn(name string, d digest.Digest) error {
+	if c.readOnly != nil {
+		return c.readOnly
+	}
 	b, err := json.Marshal(alias{name, d})
 	if err != nil {
 		return err
@@ -50,6 +53,9 @@ func (c *Cache) Learn(name string, d digest.Digest) error {
 // AliasLock opens the file of which a lock on byte 0 is held by the process that
 // reads the layer with an alias. The caller closes it.
 func (c *Cache) AliasLock(name string) (*flock.File, error) {
+	if c.readOnly != nil {
+		return nil, c.readOnly
+	}
 	path := c.aliasPath(name) + aliasLockSuffix
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err

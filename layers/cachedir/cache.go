@@ -19,16 +19,25 @@ import (
 type Cache struct {
 	dir string
 	log *slog.Logger
+
+	readOnly error // why nothing can be written, for people; nil if it can
 }
 
 // OpenCache opens the cache directory dir, an absolute path, and makes it if it is
-// missing. A disk that is full is told to log; the error is LocalFull if nothing can
-// be written for another reason, and Unsupported on a network file system.
+// missing. A disk that is full is told to log, and so is a directory that can be read
+// and not written; the error is LocalFull if it can be neither made nor read, and
+// Unsupported on a network file system.
 func OpenCache(dir string, log *slog.Logger) (*Cache, error) {
 	c := &Cache{dir: dir, log: log}
-	if err := c.prepare(); IsFull(err) {
+	switch err := c.prepare(); {
+	case err == nil:
+	case IsFull(err):
 		log.Warn("the cache's disk is full; what cannot be kept is fetched again and again", "error", err)
-	} else if err != nil {
+	case IsReadOnly(err) && canRead(dir):
+		c.readOnly = err
+		log.Info("the cache cannot be written; what it lacks is fetched again and again", "error", err)
+		return c, nil
+	default:
 		return nil, err
 	}
 	c.sweep()
@@ -65,6 +74,9 @@ func (c *Cache) checkWritable() error {
 
 // Unusable says that the cache directory does not serve, and what to do about it.
 func (c *Cache) Unusable(err error) error {
+	if IsReadOnly(err) {
+		err = fmt.Errorf("it cannot be written: %w", err)
+	}
 	return errkind.WithHint(errkind.New(errkind.LocalFull, "cache directory %s: %w", c.dir, err),
 		"name a directory that you may write to with --cache-dir or $PEELFS_CACHE")
 }

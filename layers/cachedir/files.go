@@ -69,11 +69,29 @@ func IsFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EFBIG)
 }
 
+// IsReadOnly reports whether err means that this process may not write to the cache.
+func IsReadOnly(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)
+}
+
+// CannotKeep reports whether err means that nothing more can be written to the cache
+// now, so that what is fetched is held in memory.
+func CannotKeep(err error) bool { return IsFull(err) || IsReadOnly(err) }
+
 // WriteError says what to do about a failed write to the cache.
 func WriteError(err error) error {
 	if IsFull(err) {
 		return errkind.WithHint(errkind.New(errkind.LocalFull, "no space for the cache: %w", err),
 			"free some with peelfs cache prune --data, or name another directory with --cache-dir")
 	}
+	if IsReadOnly(err) {
+		return ReadOnlyError(err)
+	}
 	return errkind.New(errkind.LocalFull, "write to the cache: %w", err)
+}
+
+// ReadOnlyError says what to do about a cache that this process may not write to.
+func ReadOnlyError(err error) error {
+	return errkind.WithHint(errkind.New(errkind.LocalFull, "the cache cannot be written: %w", err),
+		"name a directory that you may write to with --cache-dir or $PEELFS_CACHE")
 }

@@ -23,8 +23,13 @@ type Stored struct {
 	Pinned bool      // Prune leaves it alone
 }
 
-// InUse reports whether some process uses the layer now.
-func (d Stored) InUse() bool { return !Alone(d.Dir, func(*flock.File) {}) }
+// InUse reports whether some process uses the layer d now.
+func (c *Cache) InUse(d Stored) bool {
+	if c.readOnly != nil {
+		return inUseReadOnly(d.Dir)
+	}
+	return !Alone(d.Dir, func(*flock.File) {})
+}
 
 // List returns the layers in the cache, least recently used first.
 func (c *Cache) List() []Stored {

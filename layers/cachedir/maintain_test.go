@@ -36,7 +36,7 @@ func TestListIsLeastRecentlyUsedFirst(t *testing.T) {
 	if len(all) != 2 || all[0].Digest != old || all[1].Digest != young {
 		t.Fatalf("%+v", all)
 	}
-	if !all[0].Pinned || all[1].Pinned || all[0].InUse() || all[1].InUse() {
+	if !all[0].Pinned || all[1].Pinned || c.InUse(all[0]) || c.InUse(all[1]) {
 		t.Errorf("%+v", all)
 	}
 }

@@ -9,6 +9,9 @@ import (
 
 // Pin makes Prune leave the layer d alone, Unpin takes that back.
 func (c *Cache) Pin(d digest.Digest) error {
+	if c.readOnly != nil {
+		return c.readOnly
+	}
 	dir, err := c.LayerDir(d)
 	if err != nil {
 		return err
@@ -24,6 +27,9 @@ func (c *Cache) Pin(d digest.Digest) error {
 
 // Unpin undoes Pin. It does not matter if the layer was not pinned.
 func (c *Cache) Unpin(d digest.Digest) error {
+	if c.readOnly != nil {
+		return c.readOnly
+	}
 	dir, err := c.LayerDir(d)
 	if err != nil {
 		return err

@@ -30,6 +30,9 @@ type Pruned struct {
 func (c *Cache) Prune(opt PruneOptions) (Pruned, error) {
 	var p Pruned
 	var errs []error
+	if c.readOnly != nil {
+		return p, c.readOnly
+	}
 	c.sweep()
 	for _, d := range c.List() {
 		if pinned(d.Dir) || opt.Keep != nil && opt.Keep(d.Digest) {

@@ -34,8 +34,9 @@ type Verified struct {
 
 // Verify reads everything in the cache again and compares it with its checksums.
 // Wrong bytes are dropped, so that they are fetched anew when they are needed, and
-// told to report. Other processes may use the cache at the same time: a span that
-// one of them is changing is waited for, until ctx ends.
+// told to report; in a cache that cannot be written they stay and are only told.
+// Other processes may use the cache at the same time: a span that one of them is
+// changing is waited for, until ctx ends.
 func (c *Cache) Verify(ctx context.Context, report func(Problem)) (v Verified, err error) {
 	for _, d := range c.List() {
 		if d.Index == 0 {
@@ -49,8 +50,12 @@ func (c *Cache) Verify(ctx context.Context, report func(Problem)) (v Verified, e
 }
 
 func (c *Cache) verifyLayer(ctx context.Context, dir string, v *Verified, report func(Problem)) error {
-	a, err := Look(dir)
+	a, err := c.Look(dir)
 	if errkind.Is(err, errkind.Corrupt) {
+		if c.readOnly != nil {
+			report(Problem{Digest: digestOf(dir), Detail: "the index is damaged, and stays since the cache cannot be written"})
+			return nil
+		}
 		var removed bool
 		if removed, err = c.removeIndex(ctx, dir); removed && err == nil {
 			report(Problem{Digest: digestOf(dir), Detail: "the index is damaged; it is removed"})
@@ -75,7 +80,11 @@ func (c *Cache) verifyLayer(ctx context.Context, dir string, v *Verified, report
 		}
 	}
 	if len(bad) > 0 {
-		report(Problem{digestOf(dir), bad, fmt.Sprintf("%d of %d spans are wrong; they are dropped", len(bad), a.Index.Spans())})
+		end := "they are dropped"
+		if c.readOnly != nil {
+			end = "they stay since the cache cannot be written"
+		}
+		report(Problem{digestOf(dir), bad, fmt.Sprintf("%d of %d spans are wrong; %s", len(bad), a.Index.Spans(), end)})
 	}
 	return nil
 }

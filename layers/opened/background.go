@@ -23,7 +23,7 @@ const fillShare = 1. / 3
 // would have.
 func (l *Layer) NoteWait(ctx context.Context, waited time.Duration) {
 	sum := time.Duration(l.waited.Add(int64(waited)))
-	if l.host.Pace.roundTripBytes() == 0 || l.host.IndexOnly || l.host.Room.Outgrows(l.Index.Header().SpaceSize) {
+	if l.host.Pace.roundTripBytes() == 0 || l.host.IndexOnly || l.Data.IsReadOnly() || l.Data.IsNowhere() || l.host.Room.Outgrows(l.Index.Header().SpaceSize) {
 		return
 	}
 	rest := l.Index.Header().BlobSize - l.presentInput()

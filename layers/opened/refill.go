@@ -35,7 +35,7 @@ func (l *Layer) refill(ctx context.Context, r *request, h *spanfile.Held) error 
 	if w.full == nil {
 		w.full = h.Confirm(w.sum.Sum64())
 	}
-	if cachedir.IsFull(w.full) {
+	if cachedir.CannotKeep(w.full) {
 		h.Discard()
 		l.cannotKeep(cachedir.WriteError(w.full))
 		l.host.Memory.put(key, w.window)
@@ -101,7 +101,7 @@ func (w *refiller) Write(b []byte, off int64) error {
 	}
 	w.room.Used(int64(len(b)))
 	err := w.room.MakeRoom(func() error { return w.held.Write(b, from) })
-	if cachedir.IsFull(err) {
+	if cachedir.CannotKeep(err) {
 		w.full = err
 		return nil
 	}

@@ -124,12 +124,8 @@ func (l *Layer) fetchLocked(ctx context.Context, r *request, spans []int) error 
 // they are suspect and still hold their checksums.
 func (l *Layer) settle(r *request, spans []int) (missing []int) {
 	for _, i := range spans {
-		if h := r.held[i]; h != nil && l.Data.Suspect(i) && !TooLarge(l.Index.Span(i)) {
-			if v, sum := l.Check(i); v == cachedir.Right {
-				if err := h.Confirm(sum); err != nil {
-					l.host.Log.Warn("a span of the cache cannot be confirmed", "layer", l.host.Name(), "error", err)
-				}
-			}
+		if h := r.held[i]; h != nil && l.Data.Suspect(i) {
+			l.compare(h)
 		}
 		if l.Data.Has(i) {
 			r.land(i)
@@ -138,6 +134,20 @@ func (l *Layer) settle(r *request, spans []int) (missing []int) {
 		}
 	}
 	return missing
+}
+
+// compare confirms a suspect span if it holds its checksum. A wrong one will be
+// overwritten, or, where the cache cannot be written, is absent from now on.
+func (l *Layer) compare(h *spanfile.Held) {
+	v, sum := l.Check(h.Span())
+	switch {
+	case v == cachedir.Right:
+		if err := h.Confirm(sum); err != nil {
+			l.host.Log.Warn("a span of the cache cannot be confirmed", "layer", l.host.Name(), "error", err)
+		}
+	case l.Data.IsReadOnly():
+		h.Drop()
+	}
 }
 
 // pending are those of spans that have not landed.
