@@ -25,7 +25,8 @@ func cacheVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify",
 		Short: "Read everything in the cache again and check it",
 		Long: `Read everything in the cache again and compare it with its digests. What is
-wrong is dropped, so that it is fetched anew when it is needed; the exit code is 13 then.`,
+wrong is dropped, so that it is fetched anew when it is needed; the exit code is 13
+then. In a cache that cannot be written it stays.`,
 		Args: takes(0, 0),
 		RunE: withStore(a, func(ctx context.Context, c *output.Console, _ *session, store *layers.Store, _ []string) error {
 			v := verified{Problems: []problemRow{}}
@@ -38,6 +39,9 @@ wrong is dropped, so that it is fetched anew when it is needed; the exit code is
 				return err
 			}
 			if n := len(v.Problems); n > 0 {
+				if store.Writable() != nil {
+					return errkind.New(errkind.Corrupt, "%s layers are damaged; the damage stays since the cache cannot be written", strconv.Itoa(n))
+				}
 				return errkind.New(errkind.Corrupt, "%s layers were damaged; the damage is removed", strconv.Itoa(n))
 			}
 			return nil

@@ -25,6 +25,9 @@ func importTagsCommand(a *app) *cobra.Command {
 				return errkind.Wrap(errkind.NotFound, err)
 			}
 			defer f.Close()
+			if err := s.writable(); err != nil {
+				return err
+			}
 			out, err := s.tags.Import(ctx, f, "import:"+args[0])
 			for _, why := range out.Rejected {
 				c.Warn("left out %s", why)

@@ -48,6 +48,9 @@ func buildIndexes(ctx context.Context, c *output.Console, s *session, arg, bars 
 	if err != nil {
 		return nil, err
 	}
+	if err := s.writable(); err != nil {
+		return nil, err
+	}
 	return st, eachLayer(ctx, c, st, bars, func(ctx context.Context, i int) error {
 		_, err := st.layers[i].BuildIndex(ctx)
 		return err

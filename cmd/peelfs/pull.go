@@ -37,6 +37,9 @@ first, in whatever process, and ends as that does.`,
 			if err != nil {
 				return err
 			}
+			if err := s.writable(); err != nil {
+				return err
+			}
 			return eachOf(ctx, c, refs, func(arg string) error { return pull(ctx, c, s, arg, paths[arg], f.progress) })
 		}),
 	}

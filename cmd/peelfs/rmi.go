@@ -20,6 +20,9 @@ func rmiCommand(a *app) *cobra.Command {
 it and "peelfs cache prune" runs. Mounts go on.`,
 		Args: takes(1, -1),
 		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			if err := s.writable(); err != nil {
+				return err
+			}
 			return eachOf(ctx, c, args, func(arg string) error { return rmi(ctx, c, s, arg, force) })
 		}),
 	}

@@ -132,6 +132,15 @@ func (s *session) layers() (*layers.Store, error) {
 	return store, err
 }
 
+// writable is nil if the cache can be written, for commands that change it.
+func (s *session) writable() error {
+	store, err := s.layers()
+	if err != nil {
+		return err
+	}
+	return store.Writable()
+}
+
 func (s *session) close() error {
 	var err error
 	if s.store != nil {

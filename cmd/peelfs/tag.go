@@ -19,6 +19,9 @@ func tagCommand(a *app) *cobra.Command {
 		Example: `  peelfs tag debian:bookworm base:good`,
 		Args:    takes(2, 2),
 		RunE: inSession(a, defaultSession(), func(ctx context.Context, c *output.Console, s *session, args []string) error {
+			if err := s.writable(); err != nil {
+				return err
+			}
 			m, err := s.lookup(args[0])
 			if err != nil {
 				return err
