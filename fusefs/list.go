@@ -58,10 +58,11 @@ func isMine(m *mountinfo.Info) bool {
 	return user == userns.Outside(me) || user == me && !isForeign(m)
 }
 
-// isForeign reports whether the server of m does not answer the calling user.
+// isForeign reports whether the server of m does not answer the calling user, or
+// whether that user may not even come to where it is mounted.
 func isForeign(m *mountinfo.Info) bool {
 	_, err := isDead(m)
-	return errors.Is(err, errForeign)
+	return errors.Is(err, errForeign) || errors.Is(err, os.ErrPermission)
 }
 
 // MountedIn reports whether the mount with a number is at mountpoint in the mount
