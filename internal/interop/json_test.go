@@ -13,6 +13,10 @@ import (
 
 var documentedKey = regexp.MustCompile(`"([a-zA-Z]+)"`)
 
+// mayLack are the keys that are there only where they mean something, which the
+// images of this test do not show.
+var mayLack = map[string]bool{"aliases": true, "comment": true, "commit": true, "error": true, "oldID": true, "replaced": true}
+
 // keysOf are the keys that docs/cli.md promises for what stands at the beginning
 // of a line of its table of JSON.
 func keysOf(t *testing.T, name string) []string {
@@ -33,7 +37,9 @@ func keysOf(t *testing.T, name string) []string {
 	}
 	var keys []string
 	for _, m := range documentedKey.FindAllStringSubmatch(strings.Join(lines[start:end], " "), -1) {
-		keys = append(keys, m[1])
+		if !mayLack[m[1]] {
+			keys = append(keys, m[1])
+		}
 	}
 	return keys
 }

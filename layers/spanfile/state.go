@@ -264,12 +264,11 @@ func (st *state) clear(bits []byte, i int) bool {
 	return word(bits, i/64*8).And(^bit)&bit != 0
 }
 
-// word is the 64-bit word at off of mapped bytes. The mapping is page aligned
-// and off a multiple of 8, so the word is aligned for atomic operations, which
-// hold between processes too.
+// word is the 64-bit word at off of mapped bytes, or of bytes of this process. Both
+// are aligned for atomic operations, and off is a multiple of 8; on mapped bytes
+// the operations hold between processes too.
 func word(m []byte, off int) *atomic.Uint64 {
-	_ = m[off+7]
-	return (*atomic.Uint64)(unsafe.Pointer(&m[off]))
+	return (*atomic.Uint64)(unsafe.Pointer(&m[off : off+8][0]))
 }
 
 // bootID identifies this boot of the machine; zeros where it cannot be read, and
