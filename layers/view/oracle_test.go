@@ -109,7 +109,7 @@ func drawLayer(t *rapid.T, layer int) layerSpec {
 		}
 		serial := layer*100 + i
 		kind := rapid.SampledFrom([]index.Kind{index.Dir, index.Dir, index.File, index.File, index.Symlink, index.Fifo, index.Link, index.Link, index.Whiteout}).Draw(t, "kind")
-		if kind != index.Dir && l.hasBelow(p) {
+		if kind != index.Dir && (l.hasBelow(p) || l.borrowsBelow(p)) {
 			continue
 		}
 		switch kind {
@@ -147,9 +147,20 @@ func (l layerSpec) drawLink(t *rapid.T, p string) {
 	target := rapid.SampledFrom(oraclePaths).Draw(t, "target")
 	if own := l.things[target]; own != nil && own.kind != index.Dir {
 		l.links[p] = target
-	} else if !strings.HasPrefix(p+"/", target+"/") && !l.has(target) && !l.hasBelow(target) {
+	} else if !strings.HasPrefix(p+"/", target+"/") && !l.has(target) && !l.hasBelow(target) && !l.solid(target) {
 		l.borrows[p] = target
 	}
+}
+
+// borrowsBelow says whether a link counts on something of the layers below that is
+// below p. Such a path does not lead through a link of this layer.
+func (l layerSpec) borrowsBelow(p string) bool {
+	for _, target := range l.borrows {
+		if strings.HasPrefix(target, p+"/") {
+			return true
+		}
+	}
+	return false
 }
 
 func (l layerSpec) has(p string) bool {
